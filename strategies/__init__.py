@@ -1,0 +1,1 @@
+"""Recipes searched: what to score or probe next, decided from the history alone."""

@@ -1,0 +1,233 @@
+"""The words of the search: recipe, space, history and the three actions a strategy can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, Protocol
+
+CALIBRATOR = "activation/calibrator"
+ACTIVATION_SYMMETRY = "activation/symmetry"
+WEIGHT_GRANULARITY = "weight/granularity"
+WEIGHT_SYMMETRY = "weight/symmetry"
+OP = "op/"
+LAYER = "layer/"
+
+CALIBRATORS = ("minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse")
+SYMMETRIES = ("asymmetric", "symmetric")
+GRANULARITIES = ("per_channel", "per_tensor")
+PRECISIONS = ("int8", "fp16", "fp32")
+GLUE_PRECISIONS = ("int8", "fp32")
+
+
+class Recipe(Mapping[str, str]):
+    """One candidate's choices: parameter name → chosen value. Immutable, hashable, ordered by name.
+
+    Names are `activation/calibrator`, `activation/symmetry`, `weight/granularity`, `weight/symmetry`,
+    `op/<OpType>` (precision of the glue of that type) and `layer/<name>` (precision of a layer or group).
+    """
+
+    __slots__ = ("_hash", "_parameters")
+
+    def __init__(self, parameters: Mapping[str, str]) -> None:
+        self._parameters = dict(sorted(parameters.items()))
+        self._hash = hash(tuple(self._parameters.items()))
+
+    def __getitem__(self, name: str) -> str:
+        return self._parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Recipe):
+            return self._parameters == other._parameters
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Recipe({self._parameters!r})"
+
+    def replace(self, changes: Mapping[str, str]) -> Recipe:
+        """This recipe with some parameters set otherwise."""
+        return Recipe({**self._parameters, **changes})
+
+    def layers(self, precision: str) -> tuple[str, ...]:
+        """Names (without `layer/`) of the layers and groups of one precision."""
+        return tuple(name[len(LAYER) :] for name, value in self.items() if name.startswith(LAYER) and value == precision)
+
+    def glue(self, precision: str) -> tuple[str, ...]:
+        """Operator types (without `op/`) of one precision."""
+        return tuple(name[len(OP) :] for name, value in self.items() if name.startswith(OP) and value == precision)
+
+
+@dataclass(frozen=True)
+class Space:
+    """All parameters of a study and what may be chosen.
+
+    Attributes:
+        choices: Parameter → every choice the study's distributions know, whatever the target. Order: the four
+            global ones, then `op/…`, then `layer/…` in graph order.
+        offered: Parameter → the choices that the target runs and that `--fix`, `--keep-float` and `--only` leave
+            open, the preferred first (never empty). One choice means fixed.
+        shares: `layer/…` → that layer's share of the float model's bit operations (sums to 1); for the objective
+            `size` its share of the weights' bytes. What int8 could gain there.
+    """
+
+    choices: Mapping[str, tuple[str, ...]]
+    offered: Mapping[str, tuple[str, ...]]
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The `layer/…` parameters that may be int8, in graph order."""
+        return tuple(name for name, values in self.offered.items() if name.startswith(LAYER) and "int8" in values)
+
+    @cached_property
+    def free_layers(self) -> tuple[str, ...]:
+        """The `layer/…` parameters that may be int8 or something else."""
+        return tuple(name for name in self.layers if len(self.offered[name]) > 1)
+
+    @cached_property
+    def ops(self) -> tuple[str, ...]:
+        """The `op/…` parameters that may be int8."""
+        return tuple(name for name, values in self.offered.items() if name.startswith(OP) and "int8" in values)
+
+    def default(self) -> Recipe:
+        """The first offered choice of every parameter."""
+        return Recipe({name: values[0] for name, values in self.offered.items()})
+
+    def fallback(self, name: str) -> str:
+        """The float precision a layer or glue falls back to here: fp16 where offered, else fp32, else what is fixed."""
+        offered = self.offered[name]
+        return next((value for value in ("fp16", "fp32") if value in offered), offered[0])
+
+    def canonical(self, recipe: Mapping[str, str]) -> Recipe:
+        """The one recipe that stands for all that build the same candidate.
+
+        A choice the target does not offer becomes the fallback (fp16 where there is no fp16: fp32) or the first
+        offered one; weight settings are irrelevant, thus the first offered, when no layer is int8, activation
+        settings when nothing is. Missing parameters take the first offered choice; unknown ones are dropped.
+        """
+        chosen = {}
+        for name, offered in self.offered.items():
+            value = recipe.get(name, offered[0])
+            if value not in offered:
+                value = self.fallback(name) if name.startswith((LAYER, OP)) else offered[0]
+            chosen[name] = value
+        if not any(chosen[name] == "int8" for name in self.layers):
+            for name in (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY):
+                chosen[name] = self.offered[name][0]
+            if not any(chosen[name] == "int8" for name in self.ops):
+                for name in (CALIBRATOR, ACTIVATION_SYMMETRY):
+                    chosen[name] = self.offered[name][0]
+        return Recipe(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One trial as a strategy sees it.
+
+    Attributes:
+        drop: How much worse than the baseline, in the target's unit (relative or absolute); None for a failed trial.
+            For a pruned trial a lower bound that already exceeds the target.
+        cost: Relative to the float model, lower is better (1.0 = float); None for pruned and failed trials.
+        phase: The word the proposing action carried.
+    """
+
+    number: int
+    recipe: Recipe
+    state: Literal["complete", "pruned", "failed"]
+    metric: float | None
+    drop: float | None
+    cost: float | None
+    phase: str = ""
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything a strategy may know. Trials in the order they were told, recipes canonical.
+
+    Attributes:
+        target: The tolerated drop, in the unit of `Outcome.drop`.
+        objective: `latency`, `size` or `ops`: what `Outcome.cost` measures.
+        probes: (kind, recipe) → value. A probe that failed has the value infinity.
+        max_trials: Budget of trials of the whole study, None where there is none.
+    """
+
+    space: Space
+    target: float
+    objective: str = "ops"
+    trials: tuple[Outcome, ...] = ()
+    probes: Mapping[tuple[str, Recipe], float] = field(default_factory=dict)
+    seed: int = 0
+    max_trials: int | None = None
+
+    @cached_property
+    def scored(self) -> Mapping[Recipe, Outcome]:
+        """Every recipe tried, with its last outcome."""
+        return {trial.recipe: trial for trial in self.trials}
+
+    def feasible(self, trial: Outcome) -> bool:
+        """Whether a trial was scored in full and holds the target."""
+        return trial.state == "complete" and trial.drop is not None and trial.drop <= self.target
+
+    @cached_property
+    def best(self) -> Outcome | None:
+        """The feasible trial of least cost, the earliest among equals."""
+        held = [trial for trial in self.trials if self.feasible(trial) and trial.cost is not None]
+        return min(held, key=lambda trial: (trial.cost, trial.number), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Score this recipe with the user's metric: one trial."""
+
+    recipe: Recipe
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Measure this recipe cheaply, without labels. Not a trial.
+
+    Kinds: `distance` (mean relative squared error of the model's outputs against float on a few calibration
+    samples, ≥ 0, lower is better).
+    """
+
+    kind: Literal["distance"]
+    recipe: Recipe
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The strategy has nothing better to propose."""
+
+    reason: str
+
+
+Action = Score | Probe | Stop
+
+
+class Strategy(Protocol):
+    """Decides the next action from the history alone.
+
+    Contract (tests/strategies/test_contract.py holds every strategy to it): `next` is a pure function of its
+    argument: it keeps no state that changes a decision, so that a resumed run goes on as if never interrupted.
+    Recipes in actions are canonical (`space.canonical`). A recipe in `history.scored` is never scored again and a
+    probe in `history.probes` never asked again. A strategy does not count the budget: whoever executes stops at
+    `max_trials` and at the time limit.
+    """
+
+    name: str
+
+    def next(self, history: History) -> Action:
+        """The next action, given all that is known."""
+        ...

@@ -1,0 +1,7 @@
+"""`python -m autoquant`."""
+
+import sys
+
+from .tuner.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""ONNX in: load, normalise, find layers, groups and glue (knows nothing of quantization)."""

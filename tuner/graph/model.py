@@ -1,0 +1,36 @@
+"""A float model in memory: a light graph, its weights beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+
+@dataclass(frozen=True)
+class Model:
+    """A normalised ONNX model. Treat as read-only; whoever changes the graph copies `proto` first (it is small).
+
+    Attributes:
+        proto: The model with every main-graph initializer above `INLINE_BYTES` stripped of its data: the
+            TensorProto stays in `graph.initializer` with name, dims and dtype, marked as external data. Small
+            initializers (shapes, scalars, indices) stay whole. Constant nodes of the main graph have become
+            initializers. Subgraphs (If/Loop/Scan bodies) are untouched.
+        weights: Data of the stripped initializers by name; arrays may be read-only memory maps.
+        path: The file it came from.
+        fingerprint: sha256 (hex) of the file's content as given, external data included.
+        opset: Version of the default domain in `proto` (after lifting).
+        notes: What loading changed or noticed, one sentence each, for the user ("opset lifted from 11 to 17").
+        source_bytes: Size of the file as given, external data included.
+    """
+
+    proto: onnx.ModelProto
+    weights: Mapping[str, np.ndarray]
+    path: Path
+    fingerprint: str
+    opset: int
+    notes: tuple[str, ...]
+    source_bytes: int

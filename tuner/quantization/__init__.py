@@ -1,0 +1,1 @@
+"""Float model, ranges and a recipe to a candidate."""

@@ -1,0 +1,1 @@
+"""The study: space, trials, recovery. The only place with state."""

@@ -1,0 +1,85 @@
+"""What a tuning run is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import OptionError
+
+OBJECTIVES = ("latency", "size", "ops")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDrop:
+    """The tolerated drop: `1%` is relative to the baseline's metric, `0.01` absolute."""
+
+    value: float
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str | float) -> TargetDrop:
+        """Read `1%`, `0.5 %` or `0.01`.
+
+        Raises:
+            OptionError: Not a number, not finite, or not above zero.
+        """
+        words = str(text).strip()
+        relative = words.endswith("%")
+        try:
+            value = float(words.removesuffix("%").strip()) / (100.0 if relative else 1.0)
+        except ValueError:
+            value = float("nan")
+        if not 0.0 < value < float("inf") or (relative and value >= 1.0):
+            raise OptionError(
+                f"--target-drop must be above 0, as `1%` (relative) or `0.01` (absolute), but got {words!r}"
+            )
+        return cls(value, relative)
+
+    def drop(self, baseline: float, metric: float, higher_is_better: bool) -> float:
+        """How much worse `metric` is than `baseline`, in this target's unit; negative when it is better."""
+        worse = baseline - metric if higher_is_better else metric - baseline
+        return worse / abs(baseline) if self.relative else worse
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything `autoquant tune` was asked.
+
+    Attributes:
+        model: The float ONNX file.
+        evaluate: `--eval`: a path to an eval file, `accuracy:data.npz`, `fidelity:inputs.npz`, or (Python API only) a
+            callable or a module-like object with the names an eval file has.
+        out: Output folder, None for `<model stem>.autoquant` in the working directory.
+        max_trials: Trials of the whole study, None for no bound.
+        timeout: Seconds of this invocation, None for no bound.
+        fix: Parameter → the one choice it keeps.
+        storage: Optuna storage URL, None for `study.db` in the output folder.
+        command: The command line as typed, for the study's record.
+    """
+
+    model: Path
+    evaluate: Any
+    target_drop: TargetDrop
+    out: Path | None = None
+    strategy: str = "auto"
+    device: str = "auto"
+    target: str = "auto"
+    objective: str | None = None
+    max_trials: int | None = None
+    timeout: float | None = None
+    jobs: int = 1
+    threads: int | None = None
+    seed: int = 0
+    keep_float: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    fix: Mapping[str, str] = field(default_factory=dict)
+    storage: str | None = None
+    study_name: str | None = None
+    fresh: bool = False
+    command: str = ""

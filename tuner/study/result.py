@@ -1,0 +1,77 @@
+"""The outcome of a tuning run: what result.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .request import TargetDrop
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The delivered trial. `drop` and `drop_ci` are in the target's unit; `drop_ci` is None for eval form 1."""
+
+    trial: int
+    metric: float
+    drop: float
+    drop_ci: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a run found. `to_json` is the content of result.json.
+
+    Attributes:
+        status: `met`, `not_met` or `no_gain`.
+        why: One sentence for a person: why this status.
+        latency: baseline_ms, tuned_ms, speedup, speedup_ci, device, threads, input_shapes; None where not timed.
+        layers: total, int8, fp16, fp32: compute layers of the float model; int8 = ran on integer kernels in the
+            delivered file under default session options.
+        warnings: Sentences the user should read.
+        files: name → path of what was written (model, recipe, result, report).
+    """
+
+    status: Literal["met", "not_met", "no_gain"]
+    why: str
+    target: TargetDrop
+    baseline_metric: float
+    tuned: Tuned | None
+    trials: Mapping[str, float]
+    seconds: Mapping[str, float]
+    latency: Mapping[str, Any] | None
+    size: Mapping[str, int]
+    layers: Mapping[str, int]
+    study: Mapping[str, str]
+    scored_on: Mapping[str, Any]
+    versions: Mapping[str, str]
+    objective: str
+    warnings: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        """0 when the target is met, else 1."""
+        return 0 if self.status == "met" else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of result.json."""
+        return {
+            "status": self.status,
+            "why": self.why,
+            "objective": self.objective,
+            "target": {"drop": self.target.value, "relative": self.target.relative},
+            "baseline": {"metric": self.baseline_metric},
+            "tuned": asdict(self.tuned) if self.tuned else None,
+            "trials": dict(self.trials),
+            "seconds": dict(self.seconds),
+            "latency": dict(self.latency) if self.latency else None,
+            "size": dict(self.size),
+            "layers": dict(self.layers),
+            "study": dict(self.study),
+            "scored_on": dict(self.scored_on),
+            "versions": dict(self.versions),
+            "warnings": list(self.warnings),
+        }

@@ -1,0 +1,1 @@
+"""What each runtime runs fast, as data."""

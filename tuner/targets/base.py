@@ -1,0 +1,34 @@
+"""What a target runtime runs fast, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runtime's profile.
+
+    Attributes:
+        name: `cpu`, `cuda` or `tensorrt`.
+        precisions: What a layer may be, the preferred first.
+        activation: Integer type of an activation per symmetry: `{"asymmetric": "uint8", "symmetric": "uint8"}`.
+        weight: Integer type of a weight per symmetry.
+        weight_bits: 8, or 7 where 8-bit products saturate (x86 without VNNI): the weight's largest magnitude is
+            2**(bits-1) - 1.
+        bias: `int32` (quantized with scale = activation scale × weight scale) or `float`.
+        layers: Compute operator types that run on integers → whether the kernel needs a Q on its output.
+        glue: Glue operator types that compute or pass int8 there.
+        symmetries: Activation symmetries offered, the preferred first.
+    """
+
+    name: str
+    precisions: tuple[str, ...]
+    activation: Mapping[str, str]
+    weight: Mapping[str, str]
+    weight_bits: int
+    bias: str
+    layers: Mapping[str, bool]
+    glue: tuple[str, ...]
+    symmetries: tuple[str, ...]
