@@ -355,7 +355,7 @@ def _dense_stack(names: Sequence[str]) -> onnx.ModelProto:
 
 
 def names_net() -> onnx.ModelProto:
-    """Awkward node names: empty ones, one that looks like the name an empty one gets, one of 600 characters. 4 MatMul."""
+    """Awkward node names: empty, equal to the name an empty one gets, 600 characters long. 4 MatMul."""
     return _dense_stack(["", "MatMul:a", "n" * 600, ""])
 
 
