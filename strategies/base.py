@@ -60,7 +60,9 @@ class Recipe(Mapping[str, str]):
 
     def layers(self, precision: str) -> tuple[str, ...]:
         """Names (without `layer/`) of the layers and groups of one precision."""
-        return tuple(name[len(LAYER) :] for name, value in self.items() if name.startswith(LAYER) and value == precision)
+        return tuple(
+            name[len(LAYER) :] for name, value in self.items() if name.startswith(LAYER) and value == precision
+        )
 
     def glue(self, precision: str) -> tuple[str, ...]:
         """Operator types (without `op/`) of one precision."""

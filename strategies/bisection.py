@@ -1,0 +1,89 @@
+"""The shortest prefix of an order of fallbacks that holds the target, by the real metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .base import History, Outcome, Recipe
+from .recipes import Settings, compose, drop_of, holds
+from .replay import Procedure, score
+
+_AIM = 0.8
+_SAFE_AIM = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Bisected:
+    """The feasible outcome (None if not even one layer can be int8) and the infeasible recipes met on the way."""
+
+    outcome: Outcome | None
+    infeasible: tuple[Recipe, ...]
+
+
+def bisect(
+    history: History,
+    settings: Settings,
+    order: Sequence[str],
+    sensitivity: Mapping[str, float],
+    start: Outcome,
+    allowance: int | None,
+) -> Procedure[Bisected]:
+    """Search k so that the first k of `order` in float hold the target and k-1 do not.
+
+    Bisection, its next point interpolated: the drop is taken as linear in the summed sensitivity of what is still
+    int8. Where two steps have not halved the bracket, the middle is taken, so that it ends in O(log n) trials
+    whatever the sensitivities are worth.
+
+    Args:
+        history: What is known.
+        settings: Global settings of all the recipes.
+        order: All free layers, the first to fall back first.
+        sensitivity: Layer → distance it causes.
+        start: The outcome with nothing in float (infeasible).
+        allowance: Trials left for this, None for no bound. The last one plays safe while nothing is feasible.
+    """
+    remaining = _remaining(order, sensitivity)
+    low, high = 0, len(order)
+    low_drop, high_drop = drop_of(start), 0.0
+    found: Outcome | None = None
+    infeasible = [start.recipe]
+    steps, slow, width = 0, 0, high
+    while high - low > 1:
+        last_chance = allowance is not None and steps == allowance - 1 and found is None
+        aim = history.target * (_SAFE_AIM if last_chance else _AIM)
+        if slow >= 2:
+            middle, slow, width = (low + high) // 2, 0, high - low
+        else:
+            middle = _interpolate(remaining, low, high, low_drop, high_drop, aim)
+        outcome = yield from score(compose(history.space, settings, floats=order[:middle]), "bisect")
+        steps += 1
+        if holds(history, outcome):
+            high, high_drop, found = middle, drop_of(outcome), outcome
+        else:
+            low, low_drop = middle, drop_of(outcome)
+            infeasible.append(outcome.recipe)
+        slow = slow + 1 if 2 * (high - low) > width else 0
+        width = width if slow else high - low
+    return Bisected(found, tuple(infeasible))
+
+
+def _remaining(order: Sequence[str], sensitivity: Mapping[str, float]) -> list[float]:
+    """Summed sensitivity of what is int8 with the first k in float, for k = 0 … n."""
+    sums = [0.0]
+    for name in reversed(order):
+        sums.append(sums[-1] + sensitivity.get(name, 0.0))
+    return sums[::-1]
+
+
+def _interpolate(remaining: Sequence[float], low: int, high: int, low_drop: float, high_drop: float, aim: float) -> int:
+    """The smallest k strictly between low and high whose predicted drop is at most `aim`."""
+    span = remaining[low] - remaining[high]
+    if not math.isfinite(low_drop) or span <= 0 or low_drop <= high_drop:
+        return (low + high) // 2
+    slope = (low_drop - high_drop) / span
+    for k in range(low + 1, high):
+        if high_drop + slope * (remaining[k] - remaining[high]) <= aim:
+            return k
+    return high - 1

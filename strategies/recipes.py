@@ -1,0 +1,84 @@
+"""Recipes that the procedures compose: settings, and which layers and glue fall back to float."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import product
+
+from .base import (
+    ACTIVATION_SYMMETRY,
+    CALIBRATOR,
+    LAYER,
+    OP,
+    WEIGHT_GRANULARITY,
+    WEIGHT_SYMMETRY,
+    History,
+    Outcome,
+    Recipe,
+    Space,
+)
+
+GLOBALS = (CALIBRATOR, ACTIVATION_SYMMETRY, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY)
+Settings = Mapping[str, str]
+"""The global parameters' values."""
+
+
+def compose(space: Space, settings: Settings, *, floats: Collection[str] = (), glue: Collection[str] = ()) -> Recipe:
+    """Every layer int8 but `floats` (`layer/…`), all glue float but `glue` (`op/…`), as far as the space offers it."""
+    chosen = dict(settings)
+    for name, offered in space.offered.items():
+        if name.startswith(LAYER):
+            chosen[name] = "int8" if "int8" in offered and name not in floats else space.fallback(name)
+        elif name.startswith(OP):
+            chosen[name] = "int8" if "int8" in offered and name in glue else space.fallback(name)
+    return space.canonical(chosen)
+
+
+def settings_of(recipe: Recipe) -> dict[str, str]:
+    """The recipe's global parameters."""
+    return {name: recipe[name] for name in GLOBALS if name in recipe}
+
+
+def floats_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
+    """The `layer/…` parameters that could be int8 and are not, in graph order."""
+    return tuple(name for name in space.free_layers if recipe[name] != "int8")
+
+
+def glue_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
+    """The `op/…` parameters that are int8."""
+    return tuple(name for name in space.ops if recipe[name] == "int8")
+
+
+def free_glue(space: Space) -> tuple[str, ...]:
+    """The `op/…` parameters that may be int8 or float."""
+    return tuple(name for name in space.ops if len(space.offered[name]) > 1)
+
+
+def activation_settings(space: Space) -> list[dict[str, str]]:
+    """All calibrator × activation symmetry settings on offer, weight settings at the first offered."""
+    names = [name for name in (CALIBRATOR, ACTIVATION_SYMMETRY) if name in space.offered]
+    rest = {name: space.offered[name][0] for name in (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY) if name in space.offered}
+    return [
+        {**dict(zip(names, values, strict=True)), **rest}
+        for values in product(*(space.offered[name] for name in names))
+    ]
+
+
+def price(space: Space, name: str) -> float:
+    """What a layer's fallback costs, for ranking: its share of the operations (or bytes), and an equal part.
+
+    The equal part stands for what no share shows: a fallback's conversions at its borders, and that a model of
+    few integer layers is not what was asked for. Without it the many small layers fall back first.
+    """
+    count = max(1, len(space.layers))
+    return space.shares.get(name, 0.0) + 1.0 / count
+
+
+def holds(history: History, outcome: Outcome) -> bool:
+    """Whether an outcome is feasible."""
+    return history.feasible(outcome)
+
+
+def drop_of(outcome: Outcome) -> float:
+    """An outcome's drop, infinite where there is none (failed trials)."""
+    return outcome.drop if outcome.drop is not None and outcome.state != "failed" else float("inf")

@@ -1,0 +1,27 @@
+"""Strategies by name."""
+
+from __future__ import annotations
+
+from ..errors import OptionError
+from .auto import Auto
+from .base import Strategy
+from .exhaustive import Exhaustive
+from .random import Random
+from .tpe import Tpe
+
+_STRATEGIES: dict[str, type[Auto] | type[Tpe] | type[Random] | type[Exhaustive]] = {
+    cls.name: cls for cls in (Auto, Tpe, Random, Exhaustive)
+}
+NAMES = tuple(_STRATEGIES)
+
+
+def make(name: str) -> Strategy:
+    """The strategy of this name.
+
+    Raises:
+        OptionError: There is none.
+    """
+    try:
+        return _STRATEGIES[name]()
+    except KeyError:
+        raise OptionError(f"--strategy must be one of {', '.join(NAMES)}, but got {name!r}") from None

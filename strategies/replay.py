@@ -1,0 +1,60 @@
+"""Search procedures as straight-line generators, replayed from the history at every step.
+
+A procedure yields the `Score` or `Probe` whose outcome it needs next and is sent that outcome. Replaying it from
+the start against what is already known, up to the first unknown, gives the next action. So a procedure reads like
+a program with local variables, and still keeps no state between calls: the same history gives the same action,
+after a crash, a changed budget or a score that a sibling study lent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from .base import History, Outcome, Probe, Recipe, Score
+
+T = TypeVar("T")
+
+Procedure = Generator[Score | Probe, Any, T]
+"""Yields what it needs to know, is sent an `Outcome` (of a `Score`) or a float (of a `Probe`), returns a T."""
+
+
+class Unknown(Exception):  # noqa: N818 - no error: it carries the action whose outcome is not in the history
+    """Raised by `replay` with the first action that the history does not answer."""
+
+    def __init__(self, action: Score | Probe) -> None:
+        super().__init__(action)
+        self.action = action
+
+
+def replay(procedure: Procedure[T], history: History) -> T:
+    """Run a procedure on what is known and return its result.
+
+    Raises:
+        Unknown: The history lacks an outcome; `.action` is the action to take.
+    """
+    answer: Outcome | float | None = None
+    while True:
+        try:
+            action = procedure.send(answer) if answer is not None else next(procedure)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if isinstance(action, Probe):
+            answer = history.probes.get((action.kind, action.recipe))
+        else:
+            answer = history.scored.get(action.recipe)
+        if answer is None:
+            raise Unknown(action)
+
+
+def score(recipe: Recipe, phase: str) -> Procedure[Outcome]:
+    """Ask for one trial."""
+    outcome: Outcome = yield Score(recipe, phase)
+    return outcome
+
+
+def distance(recipe: Recipe, phase: str) -> Procedure[float]:
+    """Ask for one distance probe."""
+    value: float = yield Probe("distance", recipe, phase)
+    return value
