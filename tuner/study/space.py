@@ -1,0 +1,188 @@
+"""The search space of one model on one target: parameters, what may be chosen, what the options leave open."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from optuna.distributions import CategoricalDistribution
+
+from ...errors import ModelError, OptionError
+from ...strategies.base import (
+    ACTIVATION_SYMMETRY,
+    CALIBRATOR,
+    CALIBRATORS,
+    GLUE_PRECISIONS,
+    GRANULARITIES,
+    LAYER,
+    OP,
+    PRECISIONS,
+    SYMMETRIES,
+    WEIGHT_GRANULARITY,
+    WEIGHT_SYMMETRY,
+    Space,
+)
+from ..graph.analysis import Analysis, Layer
+from ..targets.base import Target
+
+_SHOWN = 5
+
+
+def build_space(
+    analysis: Analysis,
+    target: Target,
+    shares: Mapping[str, float] | None = None,
+    *,
+    calibrated: Collection[str],
+    keep_float: Sequence[str] = (),
+    only: Sequence[str] = (),
+    fix: Mapping[str, str] | None = None,
+) -> Space:
+    """All parameters of a study and what the target and the options leave open.
+
+    The choices of a parameter never depend on target or options: a study goes on when they change, and Optuna
+    refuses a parameter whose choices do.
+
+    Args:
+        analysis: The model's layers and glue.
+        target: What the runtime runs.
+        shares: `layer/<group>` → share of the work (`Space.shares`).
+        calibrated: Tensors that have a range. What reads or writes another one (an untaken branch, say) stays float.
+        keep_float: Regular expressions. A layer whose name matches one (`re.search`) stays float, and its group
+            with it. One that begins with `op/` is matched against `op/<type>` and keeps glue float.
+        only: Regular expressions. Only what matches one may be int8; of a group all layers must match. Glue is then
+            float unless an expression beginning with `op/` matches it.
+        fix: Parameter → the one choice it keeps. `layer/<name>` may name any layer of a group.
+
+    Raises:
+        ModelError: The model has no layer that the target runs in int8.
+        OptionError: An expression is invalid or matches nothing, `fix` names an unknown parameter or a choice that
+            is not to be had, or the options leave no layer to quantize.
+    """
+    groups = analysis.groups
+    glue = _glue_types(analysis, target, calibrated)
+    kept = _matching(keep_float, "--keep-float", analysis.layers, glue)
+    selected = _matching(only, "--only", analysis.layers, glue) if only else None
+
+    choices: dict[str, tuple[str, ...]] = {
+        CALIBRATOR: CALIBRATORS,
+        ACTIVATION_SYMMETRY: SYMMETRIES,
+        WEIGHT_GRANULARITY: GRANULARITIES,
+        WEIGHT_SYMMETRY: SYMMETRIES,
+    }
+    offered: dict[str, tuple[str, ...]] = {
+        CALIBRATOR: CALIBRATORS,
+        ACTIVATION_SYMMETRY: _among(target.symmetries, SYMMETRIES),
+        WEIGHT_GRANULARITY: GRANULARITIES,
+        # symmetric first: no zero point to correct for, the faster kernels everywhere
+        WEIGHT_SYMMETRY: _among(("symmetric", "asymmetric"), tuple(target.weight)),
+    }
+    for op_type, possible in glue.items():
+        name = OP + op_type
+        choices[name] = GLUE_PRECISIONS
+        wanted = name not in kept and (selected is None or name in selected)
+        offered[name] = GLUE_PRECISIONS if possible and wanted else ("fp32",)
+    possible_layers = 0
+    for group, members in groups.items():
+        name = LAYER + group
+        choices[name] = PRECISIONS
+        possible = all(_runs_on_integers(layer, target, calibrated) for layer in members)
+        possible_layers += possible
+        wanted = not any(layer.name in kept for layer in members)
+        wanted = wanted and (selected is None or all(layer.name in selected for layer in members))
+        precisions = _among(target.precisions, PRECISIONS)
+        if not (possible and wanted):
+            precisions = tuple(precision for precision in precisions if precision != "int8")
+        offered[name] = precisions or ("fp32",)
+    if not possible_layers:
+        raise ModelError(
+            f"the model has no layer that can be quantized for the target {target.name} "
+            f"(found {len(analysis.layers)} compute layers).\n`autoquant inspect` says why, operator by operator."
+        )
+    _fix(fix or {}, choices, offered, groups, target)
+    if not any("int8" in offered[LAYER + group] for group in groups):
+        raise OptionError(
+            f"--keep-float, --only and --fix leave none of the {possible_layers} quantizable layers to quantize.\n"
+            "Loosen them; `autoquant inspect` lists the layers."
+        )
+    return Space(choices, offered, dict(shares or {}))
+
+
+def distributions(space: Space) -> dict[str, CategoricalDistribution]:
+    """Optuna's distribution of every parameter, over all its choices."""
+    cached: dict[tuple[str, ...], CategoricalDistribution] = {}
+    for values in space.choices.values():
+        if values not in cached:
+            cached[values] = CategoricalDistribution(values)
+    return {name: cached[values] for name, values in space.choices.items()}
+
+
+def _among(preferred: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    return tuple(value for value in preferred if value in known)
+
+
+def _runs_on_integers(layer: Layer, target: Target, calibrated: Collection[str]) -> bool:
+    if "int8" not in target.precisions or layer.op_type not in target.layers:
+        return False
+    needed = [*layer.inputs, *([layer.output] if target.layers[layer.op_type] else [])]
+    return all(tensor in calibrated for tensor in needed)
+
+
+def _glue_types(analysis: Analysis, target: Target, calibrated: Collection[str]) -> dict[str, bool]:
+    """Glue operator type → whether any operator of it can be int8, in order of first appearance."""
+    found: dict[str, bool] = {}
+    for glue in analysis.glue:
+        possible = glue.op_type in target.glue and all(t in calibrated for t in (*glue.inputs, *glue.outputs))
+        found[glue.op_type] = found.get(glue.op_type, False) or possible
+    return found
+
+
+def _matching(patterns: Sequence[str], option: str, layers: Sequence[Layer], glue: Collection[str]) -> set[str]:
+    """Layer names, and `op/<type>`, that match any of the expressions."""
+    found: set[str] = set()
+    for pattern in patterns:
+        try:
+            expression = re.compile(pattern)
+        except re.error as error:
+            raise OptionError(f"{option} must be a regular expression, but got {pattern!r}: {error}") from None
+        names = [OP + op for op in glue] if pattern.removeprefix("^").startswith(OP) else [la.name for la in layers]
+        matches = {name for name in names if expression.search(name)}
+        if not matches:
+            some = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+            raise OptionError(
+                f"{option} {pattern!r} matches none of {len(names)} names ({some or 'there are none'}).\n"
+                "`autoquant inspect` lists them all; glue is matched by `op/<type>`."
+            )
+        found |= matches
+    return found
+
+
+def _fix(
+    fix: Mapping[str, str],
+    choices: Mapping[str, tuple[str, ...]],
+    offered: dict[str, tuple[str, ...]],
+    groups: Mapping[str, Sequence[Layer]],
+    target: Target,
+) -> None:
+    """Narrow `offered` to the fixed choices, in place."""
+    group_of = {LAYER + layer.name: LAYER + group for group, members in groups.items() for layer in members}
+    fixed: dict[str, str] = {}
+    for given, value in fix.items():
+        name = group_of.get(given, given)
+        if name not in choices:
+            near = difflib.get_close_matches(given, [*choices, *group_of], n=_SHOWN, cutoff=0.4)
+            near = list(dict.fromkeys(near)) or list(choices)[:_SHOWN]
+            raise OptionError(f"--fix names no parameter of this model: {given!r}.\nNear it: {', '.join(near)}")
+        if value not in choices[name]:
+            raise OptionError(f"--fix {given} must be one of {', '.join(choices[name])}, but got {value!r}.")
+        if value not in offered[name]:
+            raise OptionError(
+                f"--fix {given}={value} is not to be had here: the target {target.name} and the other options leave "
+                f"{', '.join(offered[name])}."
+            )
+        if fixed.get(name, value) != value:
+            raise OptionError(f"--fix {given}={value} contradicts {fixed[name]} for another layer of its group.")
+        fixed[name] = value
+    for name, value in fixed.items():
+        offered[name] = (value,)
