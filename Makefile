@@ -16,7 +16,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the sources"
-	@echo "make tasks   build the five public benchmark tasks (torch and about 1 GB of downloads)"
+	@echo "make tasks   build the five public benchmark tasks (downloads PyTorch and the models)"
 	@echo "make slow    the tests that need those tasks"
 	@echo "make bench   run the benchmarks on those tasks (an hour or so; keep the machine quiet)"
 	@echo "make dashboard  look at the demo's study in a browser"
@@ -42,10 +42,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-tasks: $(VENV)/.base
+tasks: $(VENV)/.made
 	$(BIN)/python -m benchmarks.tasks.build --out $(TASKS)
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.base
 	$(BIN)/python -m benchmarks.tune --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.overhead --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.differential --tasks $(TASKS)
@@ -75,9 +75,6 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.made
 
 $(VENV)/.examples: pyproject.toml $(VENV)/.made
 	$(PIP) install -e ".[examples]"
-	@touch $@
-
-$(VENV)/.bench: $(VENV)/.base
 	@touch $@
 
 # mypy cannot follow setuptools' editable finder where a package is mapped to another folder's name (`autoquant` is

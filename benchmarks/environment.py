@@ -1,0 +1,82 @@
+"""Where and with what a figure was measured; every results file begins with it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from autoquant.evaluators.machine import instruction_set, versions
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+TASKS = ("cls180", "ocr_v4", "minilm_sentiment", "effnet_lite0", "ocr_v6s")
+
+
+def environment() -> dict[str, Any]:
+    """Date, command, revision, machine and versions."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "revision": _revision(),
+        "machine": {
+            "processor": _processor(),
+            "instruction_set": instruction_set(),
+            "cores": os.cpu_count(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+            "system": f"{platform.system()} {platform.machine()}",
+            "load_at_start": round(os.getloadavg()[0], 2),
+        },
+        "versions": versions(),
+    }
+
+
+def write(name: str, figures: dict[str, Any]) -> Path:
+    """Write benchmarks/results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+    return path
+
+
+def folders(tasks: Path, chosen: list[str]) -> list[Path]:
+    """The folders of the chosen tasks, all by default.
+
+    Raises:
+        SystemExit: One of them has not been built.
+    """
+    wanted = [tasks / name for name in chosen or TASKS]
+    for folder in wanted:
+        if not (folder / "eval.py").exists():
+            raise SystemExit(f"{folder} holds no task: build it with `make tasks`, or name its folder with --tasks")
+    return wanted
+
+
+def default_tasks() -> Path:
+    """AUTOQUANT_TASKS, or where `make tasks` builds them."""
+    return Path(os.environ.get("AUTOQUANT_TASKS", ROOT / "benchmarks" / "data" / "tasks"))
+
+
+def _module() -> str:
+    return f"benchmarks.{Path(sys.argv[0]).stem}"
+
+
+def _revision() -> str:
+    """The commit, with a mark where the tree differs from it; empty outside a repository."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
