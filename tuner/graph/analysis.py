@@ -15,7 +15,8 @@ class Layer:
         op_type: Conv, ConvTranspose, MatMul, Gemm, …
         node: Index of the compute node in `model.proto.graph.node`.
         tail: Indices of the nodes fused behind it, in order (a Relu or Clip, the bias Add of a MatMul).
-        inputs: The activation tensors it reads, in order (one, or two for a MatMul of two activations). Empty names never.
+        inputs: The activation tensors it reads, in order (one, or two for a MatMul of two activations). Never empty
+            names.
         output: The tensor after the tail, where a Q of its output stands. Equal to the node's output without a tail.
         weight: Initializer that is its weight, None when both operands are activations.
         weight_input: Which input of the node the weight is (1 for Conv/Gemm, 0 or 1 for MatMul), None without one.

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+INLINE_BYTES = 1024
+"""Initializers of more bytes than this live in `Model.weights`, the others whole in `Model.proto`."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -17,8 +20,9 @@ class Model:
     Attributes:
         proto: The model with every main-graph initializer above `INLINE_BYTES` stripped of its data: the
             TensorProto stays in `graph.initializer` with name, dims and dtype, marked as external data. Small
-            initializers (shapes, scalars, indices) stay whole. Constant nodes of the main graph have become
-            initializers. Subgraphs (If/Loop/Scan bodies) are untouched.
+            initializers (shapes, scalars, indices) stay whole, as do strings and types that numpy lacks (bfloat16,
+            int4). Constant nodes of the main graph have become initializers, and what depended on constants alone
+            too. Every node has a unique name. Subgraphs (If/Loop/Scan bodies) are untouched.
         weights: Data of the stripped initializers by name; arrays may be read-only memory maps.
         path: The file it came from.
         fingerprint: sha256 (hex) of the file's content as given, external data included.

@@ -1,0 +1,125 @@
+"""From a file to a normalised float model in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import inliner, numpy_helper
+
+from ...errors import ModelError
+from .constants import constants_to_initializers, fold_constants
+from .draft import Draft
+from .identity import remove_identities
+from .index import reads
+from .model import INLINE_BYTES, Model
+from .names import node_names
+from .opset import LIFTED, OLDEST, lift, raise_ir_version
+from .read import ExternalData, embed, fingerprint, inner_tensors, read
+from .tensors import NATIVE, is_stub, stub
+
+
+def load(path: str | Path) -> Model:
+    """Read an ONNX file and bring it into the one form all else works on (see `Model`).
+
+    The graph computes what the file computes, to float rounding. Graph inputs and outputs keep names and types.
+
+    Raises:
+        ModelError: No such file, not ONNX, corrupt, external data missing, no nodes, or an opset that cannot be lifted.
+    """
+    path = Path(path)
+    heavy, data = read(path)
+    source_bytes = len(data)
+    external = ExternalData(path)
+    draft = _strip(heavy, external, path)
+    digest = fingerprint(data, external)
+    source_bytes += sum(len(content) for content in external.files.values())
+    del heavy, data
+    _normalise(draft)
+    return Model(
+        proto=draft.proto,
+        weights=draft.weights,
+        path=path,
+        fingerprint=digest,
+        opset=draft.opset,
+        notes=tuple(draft.notes),
+        source_bytes=source_bytes,
+    )
+
+
+def _strip(proto: onnx.ModelProto, external: ExternalData, path: Path) -> Draft:
+    """Take the large weights out of the message. What is left is copied, so that the message's memory can go."""
+    weights = {}
+    stubs = []
+    try:
+        for tensor in proto.graph.initializer:
+            outside = is_stub(tensor)
+            if tensor.data_type in NATIVE and (outside or tensor.ByteSize() > INLINE_BYTES):
+                array = external.array(tensor) if outside else numpy_helper.to_array(tensor)
+                if array.nbytes > INLINE_BYTES:
+                    weights[tensor.name] = array
+                    stubs.append(tensor)
+                    continue
+            if outside:
+                embed(iter([tensor]), external)
+        embed(inner_tensors(iter(proto.graph.node)), external)
+        for function in proto.functions:
+            embed(inner_tensors(iter(function.node)), external)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path} is corrupt: the data of a weight do not fit its shape ({error}).") from error
+    for tensor in stubs:
+        tensor.CopyFrom(stub(tensor.name, weights[tensor.name]))
+    constants_to_initializers(proto, weights)
+    light = onnx.ModelProto()
+    light.CopyFrom(proto)
+    return Draft(light, weights)
+
+
+def _normalise(draft: Draft) -> None:
+    """All that loading changes, in order."""
+    if draft.proto.functions:
+        draft.notes.append(f"{len(draft.proto.functions)} local functions inlined.")
+        draft.proto = inliner.inline_local_functions(draft.proto, convert_version=True)
+        constants_to_initializers(draft.proto, draft.weights)
+    _drop_weight_inputs(draft)
+    raise_ir_version(draft.proto)
+    if draft.opset < OLDEST:
+        draft.notes.append(f"Opset lifted from {draft.opset} to {LIFTED}.")
+        draft.proto = lift(draft.proto, LIFTED)
+        constants_to_initializers(draft.proto, draft.weights)
+    fold_constants(draft)
+    remove_identities(draft)
+    _name_nodes(draft)
+    _drop_unread(draft)
+
+
+def _drop_weight_inputs(draft: Draft) -> None:
+    """Old exporters list weights among the inputs, as defaults a caller might replace; then nothing can be folded."""
+    graph = draft.proto.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    listed = [i for i, value in enumerate(graph.input) if value.name in constants]
+    for i in reversed(listed):
+        del graph.input[i]
+    if listed:
+        draft.notes.append(f"{len(listed)} weights were listed as graph inputs too; they are constants now.")
+
+
+def _name_nodes(draft: Draft) -> None:
+    """Give every node a name of its own: ONNX Runtime refuses duplicates, and layers are spoken of by name."""
+    nodes = draft.proto.graph.node
+    given = [node.name for node in nodes if node.name]
+    if len(set(given)) < len(given):
+        draft.notes.append(f"{len(given) - len(set(given))} nodes shared another node's name and were renamed.")
+    for node, name in zip(nodes, node_names(nodes), strict=True):
+        node.name = name
+
+
+def _drop_unread(draft: Draft) -> None:
+    """Constants and declared types nobody needs any more."""
+    graph = draft.proto.graph
+    read_names = {value.name for value in graph.output}.union(*(reads(node) for node in graph.node))
+    draft.drop_initializers([tensor.name for tensor in graph.initializer if tensor.name not in read_names])
+    written = {name for node in graph.node for name in node.output}
+    for i in range(len(graph.value_info) - 1, -1, -1):
+        if graph.value_info[i].name not in written:
+            del graph.value_info[i]
