@@ -29,7 +29,9 @@ class Ranges:
     def to_json(self) -> dict[str, Any]:
         """A JSON-able form; floats are exact float32 values and survive the round trip."""
         return {
-            "values": {t: {c: {s: list(r) for s, r in by.items()} for c, by in v.items()} for t, v in self.values.items()},
+            "values": {
+                t: {c: {s: list(r) for s, r in by.items()} for c, by in v.items()} for t, v in self.values.items()
+            },
             "shapes": {t: list(s) for t, s in self.shapes.items()},
             "samples": self.samples,
         }
