@@ -27,7 +27,7 @@ class Block(nn.Module):
 
     def __init__(self, hidden: int, heads: int, inner: int, epsilon: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.hidden, self.heads = hidden, heads
         self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.value, self.attended = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.attended_norm = nn.LayerNorm(hidden, epsilon)
@@ -36,14 +36,14 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Hidden states [B, T, hidden] and an additive mask [B, 1, 1, T] → hidden states."""
-        batch, length, hidden = x.shape
-        width = hidden // self.heads
+        batch, length, _ = x.shape
+        width = self.hidden // self.heads
 
         def split(projected: torch.Tensor) -> torch.Tensor:
             return projected.view(batch, length, self.heads, width).transpose(1, 2)
 
         scores = split(self.query(x)) @ split(self.key(x)).transpose(-1, -2) / math.sqrt(width) + mask
-        context = (scores.softmax(-1) @ split(self.value(x))).transpose(1, 2).reshape(batch, length, hidden)
+        context = (scores.softmax(-1) @ split(self.value(x))).transpose(1, 2).reshape(batch, length, self.hidden)
         x = self.attended_norm(x + self.attended(context))
         return self.output_norm(x + self.down(nn.functional.gelu(self.up(x))))
 
