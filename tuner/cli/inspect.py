@@ -1,0 +1,44 @@
+"""`autoquant inspect`: what of a model can be quantized, what cannot, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .arguments import Subparsers
+
+DESCRIPTION = """\
+Show a model's layers and groups, the operators between them, and for each operator
+that cannot be quantized why. The names are those that --keep-float and --only match.
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "inspect", help="what can be quantized, what cannot, and why", description=DESCRIPTION
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
+    parser.add_argument("--target", default="auto", metavar="T", help="auto, cpu, cuda or tensorrt; default auto")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.set_defaults(run=run, uses_runtime=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the analysis."""
+    from ..graph.analyse import analyse
+    from ..graph.load import load
+    from ..report.anatomy import render, to_json
+    from ..targets.profiles import get
+
+    target = get(args.target)
+    model = load(args.model)
+    analysis = analyse(model)
+    if args.json:
+        print(json.dumps(to_json(model, analysis, target), indent=2))
+        return 0
+    from .console import console
+
+    console().print(render(model, analysis, target))
+    return 0

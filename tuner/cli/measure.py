@@ -1,0 +1,108 @@
+"""The figures of `autoquant eval`: one model, or one against its reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ...errors import ModelError, OptionError
+from ..report import format as write
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+    from ...evaluators.base import Feed
+    from ...evaluators.protocol import Evaluation
+
+
+def measure(
+    model: Path, spec: str, *, reference: Path | None = None, device: str = "auto", threads: int | None = None
+) -> dict[str, Any]:
+    """Score a model, and its reference too where one is named; time them.
+
+    Returns:
+        `model`, `metric`, `samples`, `seconds`, `latency_ms`, `device`, `threads`; with a reference `reference`
+        {`model`, `metric`, `latency_ms`}, `drop` {`absolute`, `relative`} and `speedup`, `speedup_ci`.
+
+    Raises:
+        AutoquantError: The model, the evaluation or the device cannot be used.
+    """
+    from ...evaluators import latency
+    from ...evaluators.device import resolve
+    from ...evaluators.evaluation import load_evaluation
+    from ...evaluators.session import open_session
+
+    for path in (model, reference):
+        if path is not None and not path.is_file():
+            raise ModelError(f"No such model file: {path}")
+    where = resolve(device)
+    evaluation = load_evaluation(spec, model_path=reference or model)
+    if evaluation.form == "fidelity" and reference is None:
+        raise OptionError("fidelity: is agreement with the float model.\nName that with --reference FLOAT.onnx.")
+    session = open_session(model, device=where, threads=threads)
+    base = open_session(reference, device=where, threads=threads) if reference else None
+    evaluation.prepare(base or session)
+    metric, samples, seconds, feed = _scored(evaluation, session)
+    figures: dict[str, Any] = {
+        "model": str(model),
+        "metric": metric,
+        "samples": samples,
+        "seconds": round(seconds, 3),
+        "device": where.name,
+        "threads": threads,
+    }
+    if base is None or reference is None:
+        figures["latency_ms"] = round(latency.measure(session, feed), 4)
+        return figures
+    before, _, _, _ = _scored(evaluation, base)
+    timed = latency.compare(base, session, feed)
+    worse = before - metric if evaluation.higher_is_better else metric - before
+    return figures | {
+        "latency_ms": round(timed.candidate_ms, 4),
+        "reference": {"model": str(reference), "metric": before, "latency_ms": round(timed.baseline_ms, 4)},
+        "drop": {"absolute": worse, "relative": worse / abs(before) if before else None},
+        "speedup": round(timed.speedup, 4),
+        "speedup_ci": [round(bound, 4) for bound in timed.speedup_ci],
+    }
+
+
+def _scored(evaluation: Evaluation, session: ort.InferenceSession) -> tuple[float, int | None, float, Feed]:
+    """Metric, samples, seconds, and a feed to time: the evaluation's, else one sample of what it fed."""
+    from ...evaluators.recording import Recorder
+
+    feed = evaluation.latency_feed()
+    recorder = None if feed is not None else Recorder(session, limit_samples=1)
+    scored = evaluation.score(recorder if recorder else session)
+    if feed is None:
+        assert recorder is not None
+        feed = next(iter(recorder.feeds()))
+    samples = evaluation.num_samples if scored.samples is None else len(scored.samples)
+    return scored.metric, samples, scored.seconds, feed
+
+
+def table(figures: dict[str, Any]) -> Table:
+    """The figures for a terminal."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
+    reference = figures.get("reference")
+    on = f"{write.many(figures['samples'], 'sample')}, " if figures["samples"] is not None else ""
+    grid.add_row("metric", Text(f"{figures['metric']:.6g}", style="bold"), f"{on}{write.seconds(figures['seconds'])}")
+    if reference:
+        drop = figures["drop"]
+        relative = f" ({write.drop(drop['relative'], True)})" if drop["relative"] is not None else ""
+        grid.add_row("reference", f"{reference['metric']:.6g}", f"drop {write.drop(drop['absolute'], False)}{relative}")
+    threads = f", {write.many(figures['threads'], 'thread')}" if figures["threads"] else ""
+    grid.add_row("latency", write.milliseconds(figures["latency_ms"]), f"{figures['device']}{threads}")
+    if reference:
+        speed = f"{write.speedup(figures['speedup'])} as fast"
+        grid.add_row(
+            "reference",
+            write.milliseconds(reference["latency_ms"]),
+            f"{speed} ({write.interval(figures['speedup_ci'], write.speedup)})",
+        )
+    return grid

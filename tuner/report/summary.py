@@ -1,0 +1,151 @@
+"""The summary at the end of a run: what was reached, where the files are, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ..study.result import Result
+from . import format as write
+
+VERDICTS = {
+    "met": ("✓ target met", "bold green"),
+    "not_met": ("✗ target not met", "bold red"),
+    "no_gain": ("nothing gained: keep the float model", "bold yellow"),
+}
+
+
+def summary(result: Result) -> RenderableType:
+    """The table that ends a run."""
+    words, style = VERDICTS[result.status]
+    parts: list[RenderableType] = [Text(), Text(words, style=style)]
+    if result.why:
+        parts.append(Padding(Text(result.why), (0, 0, 0, 2)))
+    parts += [Text(), Padding(_figures(result), (0, 0, 0, 2))]
+    if result.warnings:
+        parts.append(Text())
+        parts += [Padding(Text(f"! {warning}", style="yellow"), (0, 0, 0, 2)) for warning in result.warnings]
+    parts += [Text(), Padding(_next(result), (0, 0, 0, 2))]
+    return Group(*parts)
+
+
+def _figures(result: Result) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("")
+    table.add_column("float", justify="right", no_wrap=True)
+    table.add_column("tuned", justify="right", no_wrap=True, style="bold")
+    table.add_column("")
+    tuned = result.tuned
+    table.add_row(
+        "metric",
+        write.metric(result.baseline_metric),
+        write.metric(tuned.metric if tuned else None),
+        drop_sentence(result),
+    )
+    latency = result.latency
+    if latency:
+        table.add_row(
+            "latency",
+            write.milliseconds(latency["baseline_ms"]),
+            write.milliseconds(latency["tuned_ms"]),
+            latency_sentence(latency),
+        )
+    baseline, small = result.size.get("baseline_bytes"), result.size.get("tuned_bytes")
+    table.add_row("size", write.size(baseline), write.size(small or None), write.smaller(baseline, small))
+    total = result.layers.get("total", 0)
+    table.add_row("layers", str(total), f"{result.layers.get('int8', 0)} int8", _others(result))
+    table.add_row("search", "", write.seconds(result.seconds.get("total")), trials_sentence(result))
+    return table
+
+
+def drop_sentence(result: Result) -> str:
+    """`drop 0.66% of 1% allowed (95% interval on unseen data: 0.10% to 1.20%)`."""
+    if result.tuned is None:
+        return f"{result.target} allowed"
+    relative = result.target.relative
+    text = f"drop {write.drop(result.tuned.drop, relative)} of {result.target} allowed"
+    if result.tuned.drop < 0:
+        text = f"{write.drop(-result.tuned.drop, relative)} better than float"
+    if result.tuned.drop_ci is not None:
+        text += (
+            f" (95% interval on unseen data: {write.interval(result.tuned.drop_ci, lambda v: write.drop(v, relative))})"
+        )
+    return text
+
+
+def latency_sentence(latency: Mapping[str, Any]) -> str:
+    """`1.72× as fast (95%: 1.68× to 1.75×) on cpu, 2 threads`."""
+    ratio = latency["speedup"]
+    low_high = latency.get("speedup_ci")
+    if low_high and low_high[0] <= 1.0 <= low_high[1]:
+        text = f"{write.speedup(ratio)}: no difference beyond noise"
+    elif ratio >= 1.0:
+        text = f"{write.speedup(ratio)} as fast"
+    else:
+        text = f"{write.speedup(ratio)} as fast: slower"
+    if low_high:
+        text += f" (95%: {write.interval(low_high, write.speedup)})"
+    where = [str(latency["device"])] if latency.get("device") else []
+    if latency.get("threads"):
+        where.append(write.many(latency["threads"], "thread"))
+    return text + (f" on {', '.join(where)}" if where else "")
+
+
+def trials_sentence(result: Result) -> str:
+    """`14 trials: 11 complete, 2 stopped early, 1 failed; 12.4 evaluations`."""
+    trials = result.trials
+    parts = [
+        f"{write.count(trials[key])} {word}"
+        for key, word in (("complete", "complete"), ("pruned", "stopped early"), ("failed", "failed"))
+        if trials.get(key)
+    ]
+    text = write.many(int(trials.get("total", 0)), "trial")
+    if len(parts) > 1:
+        text += f": {', '.join(parts)}"
+    if "evaluations" in trials:
+        text += f"; {write.count(round(trials['evaluations'], 1))} full evaluations"
+    return text
+
+
+def _others(result: Result) -> str:
+    parts = [f"{result.layers[name]} {name}" for name in ("fp16", "fp32") if result.layers.get(name)]
+    return ", ".join(parts)
+
+
+def _next(result: Result) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in ("model", "recipe", "result", "report"):
+        if name in result.files:
+            table.add_row(name, shown(result.files[name]))
+    study = study_words(result)
+    table.add_row("trials", f"autoquant trials {study}")
+    table.add_row("dashboard", f"autoquant dashboard {study}")
+    table.add_row("go on", "the same command again; more with a higher --max-trials or --timeout")
+    return table
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def study_words(result: Result) -> str:
+    """The words after a verb that name this run's study: the folder where the study lies in it, else the storage."""
+    storage = result.study.get("storage", "")
+    folder = next((Path(path).parent for path in result.files.values()), None)
+    name = result.study.get("name", "")
+    if folder is not None and (not storage or storage.endswith("study.db")):
+        return shlex.join([shown(folder)])
+    return shlex.join([storage, "--study-name", name] if name else [storage])
