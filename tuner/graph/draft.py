@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from .index import subgraphs
-from .tensors import is_stub
+from .tensors import is_stub, put
 
 
 @dataclass
@@ -35,6 +35,17 @@ class Draft:
     def value(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The data of an initializer."""
         return self.weights[tensor.name] if is_stub(tensor) else numpy_helper.to_array(tensor)
+
+    def replace_value(self, tensor: onnx.TensorProto, array: np.ndarray) -> None:
+        """Give an initializer other data of the same type and shape."""
+        if is_stub(tensor):
+            self.weights[tensor.name] = array
+        else:
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+    def add_constant(self, name: str, array: np.ndarray) -> str:
+        """A new initializer."""
+        return put(self.proto.graph, self.weights, name, array)
 
     def drop_nodes(self, indices: Iterable[int]) -> None:
         """Remove nodes of the main graph."""

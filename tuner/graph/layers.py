@@ -69,7 +69,7 @@ def _conv(context: Context, i: int) -> Layer | str:
         return _layer(context, i, [x], weight=(weight, 1, 0), bias=bias, tail=_activation(context, i), k=prod(dims[1:]))
     # every input element is spread over the kernel, every output element sums what strides leave of it
     strides = next((list(a.ints) for a in node.attribute if a.name == "strides"), [1])
-    k = max(1, dims[0] // _attribute(node, "group", 1) * prod(dims[2:]) // prod(strides))
+    k = max(1, dims[0] // int(_attribute(node, "group", 1)) * prod(dims[2:]) // prod(strides))
     return _layer(context, i, [x], weight=(weight, 1, 1), bias=bias, tail=_activation(context, i), k=k)
 
 
@@ -168,7 +168,7 @@ def _bias_trouble(context: Context, bias: str | None) -> str:
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+    return next((float(helper.get_attribute_value(a)) for a in node.attribute if a.name == name), default)
 
 
 def _vector(dims: tuple[int, ...]) -> int | None:

@@ -10,11 +10,14 @@ from onnx import inliner, numpy_helper
 from ...errors import ModelError
 from .constants import constants_to_initializers, fold_constants
 from .draft import Draft
+from .fold import fold_into_convs
+from .half import widen_half
 from .identity import remove_identities
 from .index import reads
 from .model import INLINE_BYTES, Model
 from .names import node_names
 from .opset import LIFTED, OLDEST, lift, raise_ir_version
+from .order import check_wiring, sort_nodes
 from .read import ExternalData, embed, fingerprint, inner_tensors, read
 from .tensors import NATIVE, is_stub, stub
 
@@ -35,7 +38,7 @@ def load(path: str | Path) -> Model:
     digest = fingerprint(data, external)
     source_bytes += sum(len(content) for content in external.files.values())
     del heavy, data
-    _normalise(draft)
+    _normalise(draft, path)
     return Model(
         proto=draft.proto,
         weights=draft.weights,
@@ -75,20 +78,26 @@ def _strip(proto: onnx.ModelProto, external: ExternalData, path: Path) -> Draft:
     return Draft(light, weights)
 
 
-def _normalise(draft: Draft) -> None:
+def _normalise(draft: Draft, path: Path) -> None:
     """All that loading changes, in order."""
     if draft.proto.functions:
         draft.notes.append(f"{len(draft.proto.functions)} local functions inlined.")
         draft.proto = inliner.inline_local_functions(draft.proto, convert_version=True)
         constants_to_initializers(draft.proto, draft.weights)
+    check_wiring(draft.proto.graph, path)
+    sort_nodes(draft.proto.graph, path)
     _drop_weight_inputs(draft)
     raise_ir_version(draft.proto)
     if draft.opset < OLDEST:
         draft.notes.append(f"Opset lifted from {draft.opset} to {LIFTED}.")
         draft.proto = lift(draft.proto, LIFTED)
         constants_to_initializers(draft.proto, draft.weights)
+    widen_half(draft)
     fold_constants(draft)
     remove_identities(draft)
+    fold_into_convs(draft)
+    if any(node.op_type == "DequantizeLinear" for node in draft.proto.graph.node):
+        draft.notes.append("The model is partly quantized already: what is stays as it is, the rest can be tuned.")
     _name_nodes(draft)
     _drop_unread(draft)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, numpy_helper
 
 from ...errors import ModelError
@@ -125,7 +125,7 @@ def fingerprint(data: bytes, external: ExternalData) -> str:
     for location in sorted(external.files):
         content = external.files[location]
         for start in range(0, len(content), _CHUNK):
-            digest.update(content[start : start + _CHUNK])
+            digest.update(content[start : start + _CHUNK].data)
     return digest.hexdigest()
 
 

@@ -50,7 +50,7 @@ def size(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> int:
         for tensor in proto.graph.initializer
     )
     bare = proto.graph.ByteSize() - sum(_field(tensor.ByteSize()) for tensor in proto.graph.initializer)
-    total = proto.ByteSize() - _field(proto.graph.ByteSize()) + _field(bare + held)
+    total: int = proto.ByteSize() - _field(proto.graph.ByteSize()) + _field(bare + held)
     if total <= EXTERNAL_BYTES:
         return total
     external, end = _externalized(proto, weights)

@@ -50,4 +50,4 @@ def put(graph: onnx.GraphProto, weights: dict[str, np.ndarray], name: str, array
 def little_endian(array: np.ndarray) -> memoryview:
     """The array's bytes as ONNX's `raw_data` wants them, without a copy where there is none to make."""
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return memoryview(ordered.reshape(-1).view(np.uint8))
+    return ordered.reshape(-1).view(np.uint8).data
