@@ -1,0 +1,201 @@
+"""Write RESULTS.md, and the table in the README, from results/*.json: `python -m benchmarks.table`.
+
+Only what a results file holds is written; a task without one has no row of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .environment import RESULTS, ROOT, TASKS
+
+BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.table` -->", "<!-- end of benchmarks -->"
+HEAD = ("task (float metric)", "tool", "holds 1 %", "metric", "seconds", "evaluations", "int8 layers", "latency")
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """Name of a results file without its ending → content."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def our_row(figures: dict[str, Any]) -> list[str]:
+    """The cells of one tuned task, the task's own left out."""
+    tuned, measured = figures["tune"], figures["measured"]
+    kernels, latency = measured["kernels"], measured["latency"]
+    total = kernels["int8"] + kernels["float"]
+    low, high = latency["speedup_ci"]
+    return [
+        f"**autoquant**, objective {figures['objective']}",
+        "yes" if measured["relative_drop"] <= 0.01 + 1e-12 else "**no**",
+        f"{measured['metric']:.4f}",
+        f"{tuned['seconds']:.0f}",
+        f"{tuned['result']['trials']['evaluations']:g}",
+        f"{kernels['int8']}/{total}",
+        f"{latency['speedup']:.2f}× ({low:.2f}–{high:.2f})",
+    ]
+
+
+def peer_row(row: list[Any]) -> list[str]:
+    """The cells of one peer."""
+    tool, holds, metric, seconds, evaluations, int8, speedup = row
+    return [
+        tool,
+        {True: "yes", False: "**no**", None: "nothing returned"}[holds],
+        "" if metric is None else f"{metric:.4f}",
+        f"{seconds}",
+        evaluations,
+        int8 or "",
+        "" if speedup is None else f"{speedup:.2f}×",
+    ]
+
+
+def tuned_rows(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> Iterator[list[str]]:
+    """Ours, then the peers', task by task."""
+    for task in TASKS:
+        mine = [figures for name, figures in found.items() if name.startswith("tune_") and figures["task"] == task]
+        cells = [*map(our_row, mine), *map(peer_row, peers["rows"][task])]
+        name = f"{task} ({mine[0]['measured']['baseline']:.4f})" if mine else task
+        for index, row in enumerate(cells):
+            yield [name if index == 0 else "", *row]
+
+
+def brief(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
+    """README's table: ours and the best that a peer delivered within the target."""
+    rows = []
+    for task in TASKS:
+        mine = found.get(f"tune_{task}_latency") or found.get(f"tune_{task}_ops")
+        if mine is None:
+            continue
+        held = [row for row in peers["rows"][task] if row[1] and row[6] is not None]
+        best = max(held, key=lambda row: row[6], default=None)
+        measured, cells = mine["measured"], our_row(mine)
+        rows.append(
+            [
+                task,
+                f"{measured['baseline']:.4f}",
+                cells[2],
+                cells[5],
+                cells[6],
+                cells[3],
+                f"{best[6]:.2f}× ({best[0]})" if best else "none held the target",
+            ]
+        )
+    if not rows:
+        return "Not measured on this revision yet: `make tasks bench`.\n"
+    head = ("task", "float", "tuned", "int8 layers", "faster than float", "seconds to tune", "best peer")
+    return markdown(head, rows)
+
+
+def where(figures: dict[str, Any]) -> str:
+    """One sentence: machine, versions, command."""
+    machine, versions = figures["machine"], figures["versions"]
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{figures['date']}, revision {figures['revision']}: {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['instruction_set']}, {machine['memory_gb']} GB, {machine['system']}; {named}. "
+        f"Command: `{figures['command']}`.\n"
+    )
+
+
+def overhead(figures: dict[str, Any]) -> str:
+    """One trial's overhead."""
+    columns = ("overhead_ms", "build_ms", "session_ms", "propose_and_record_ms", "worst_ms")
+    rows = [
+        [task, *(f"{parts[name]:.0f}" for name in columns), f"{parts['trials']}"]
+        for task, parts in figures["tasks"].items()
+    ]
+    head = ("task", "overhead, ms", "build", "open session", "propose and record", "worst trial", "trials")
+    return markdown(head, rows)
+
+
+def differential(figures: dict[str, Any]) -> str:
+    """Ours beside onnxruntime.quantization."""
+    rows = []
+    for task, placements in figures["tasks"].items():
+        for placement, found in placements.items():
+            scales, low_high = found["scales"], found["speedup_ci"]
+            rows.append(
+                [
+                    task,
+                    placement,
+                    f"{found['ours_to_theirs_over_theirs_to_float']:.3f}",
+                    f"{100 * found['ours_to_float']:.2f} % / {100 * found['theirs_to_float']:.2f} %",
+                    f"{scales['within_1_ulp']}/{scales['weights']}",
+                    f"{found['kernels']['ours']['int8']} / {found['kernels']['theirs']['int8']}",
+                    f"{found['ours_ms']:.2f} / {found['theirs_ms']:.2f}",
+                    f"{found['speedup_over_theirs']:.2f}× ({low_high[0]:.2f}–{low_high[1]:.2f})",
+                ]
+            )
+    head = (
+        "task", "Q/DQ around", "‖ours − theirs‖ ÷ ‖theirs − float‖", "to float, ours / theirs", "scales within 1 ulp",
+        "int8 kernels, ours / theirs", "ms, ours / theirs", "faster than theirs",
+    )  # fmt: skip
+    return markdown(head, rows)
+
+
+def flat(figures: dict[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    """Name → value rows of nested figures."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name} / ")
+        else:
+            yield [f"{prefix}{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+
+
+def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
+    """The whole of RESULTS.md."""
+    text = (
+        "# Results\n\nWritten by `python -m benchmarks.table` from results/*.json; README.md says what is measured.\n"
+    )
+    text += "\n## Five public tasks, target 1 %\n\n" + markdown(HEAD, tuned_rows(found, peers))
+    text += f"\nThe peers: {peers['source']} Machine: {peers['machine']}. They were given {peers['given']}.\n"
+    tuned = [figures for name, figures in found.items() if name.startswith("tune_")]
+    if tuned:
+        text += "\nautoquant: " + where(tuned[0])
+    for name, title, body in (
+        ("overhead", "A trial's overhead beside the evaluation", overhead),
+        ("differential", "Beside onnxruntime.quantization: all-int8, min-max", differential),
+    ):
+        if name in found:
+            text += f"\n## {title}\n\n{body(found[name])}\n{where(found[name])}"
+    if "calibration" in found:
+        figures = found["calibration"]
+        known = ("date", "command", "revision", "machine", "versions")
+        rows = flat({name: value for name, value in figures.items() if name not in known})
+        text += f"\n## Calibration\n\n{markdown(('figure', 'value'), rows)}"
+        text += f"\n{where(figures)}" if all(name in figures for name in known) else ""
+    return text
+
+
+def fill(readme: Path, table: str) -> bool:
+    """Put the table between README's two marks; False where they are missing."""
+    text = readme.read_text()
+    if BEGIN not in text or END not in text:
+        return False
+    before, _, rest = text.partition(BEGIN)
+    readme.write_text(f"{before}{BEGIN}\n{table}{END}{rest.partition(END)[2]}")
+    return True
+
+
+def main() -> int:
+    peers, found = json.loads((Path(__file__).parent / "peers.json").read_text()), results()
+    (ROOT / "benchmarks" / "RESULTS.md").write_text(report(found, peers))
+    if not fill(ROOT / "README.md", brief(found, peers)):
+        print("README.md has no marks for the table", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
