@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,13 @@ class Target:
     layers: Mapping[str, bool]
     glue: tuple[str, ...]
     symmetries: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Target:
+        """The inverse of `to_json`."""
+        lists = {name: tuple(data[name]) for name in ("precisions", "glue", "symmetries")}
+        return cls(**{**data, **lists})

@@ -1,0 +1,137 @@
+"""Where Q/DQ pairs stand: a recipe's precisions, carried through the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...strategies.base import LAYER, OP
+from ..calibration.ranges import Ranges
+from ..graph.analysis import Analysis, Glue, Layer
+from ..graph.index import GraphIndex
+from ..graph.model import Model
+from ..targets.base import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What of the graph is on integers.
+
+    Attributes:
+        layers: Layer name → precision.
+        int8_nodes: Nodes whose activation inputs come through a DQ: compute nodes of int8 layers and int8 glue.
+        pairs: Tensor with a Q → the tensor whose scale and zero point it takes (itself, or what a passing operator
+            read), in no particular order.
+        replaced: Those whose float form is gone: written by an integer kernel. Everyone reads them through a DQ.
+        notes: Why a layer stays float against the recipe.
+    """
+
+    layers: Mapping[str, str]
+    int8_nodes: frozenset[int]
+    pairs: Mapping[str, str]
+    replaced: frozenset[str]
+    notes: tuple[str, ...]
+
+
+class Placer:
+    """Places Q/DQ pairs for any recipe on one model; what does not depend on the recipe is found once."""
+
+    def __init__(
+        self, model: Model, analysis: Analysis, ranges: Ranges, target: Target, faults: Mapping[str, str]
+    ) -> None:
+        """Faults: layer name → why its weight cannot be quantized."""
+        self._analysis = analysis
+        self._target = target
+        self._index = GraphIndex(model.proto.graph)
+        self._faults = {layer.name: self._fault(layer, ranges, faults) for layer in analysis.layers}
+        known = ranges.values.keys()
+        self._glue = [
+            glue
+            for glue in analysis.glue
+            if glue.op_type in target.glue and glue.inputs and known >= {*glue.inputs, *glue.outputs}
+        ]
+        self._direct = {layer.output: layer for layer in analysis.layers if self.writes_output(layer, ranges)}
+
+    def writes_output(self, layer: Layer, ranges: Ranges) -> bool:
+        """Whether the integer kernel itself can write the layer's output (nothing in float stands in between)."""
+        nodes = self._index.graph.node
+        biased = any(nodes[i].op_type == "Add" for i in layer.tail)
+        return not (layer.op_type == "MatMul" and biased) or len(ranges.shapes.get(layer.inputs[0], ())) == 2
+
+    def _fault(self, layer: Layer, ranges: Ranges, faults: Mapping[str, str]) -> str:
+        """Why a layer cannot be int8, or the empty string."""
+        if layer.op_type not in self._target.layers:
+            return f"the target {self._target.name} has no integer kernel for {layer.op_type}"
+        if layer.name in faults:
+            return faults[layer.name]
+        needed = (*layer.inputs, layer.output) if self._target.layers[layer.op_type] else layer.inputs
+        missing = next((name for name in needed if name not in ranges.values), None)
+        return f"its tensor {missing!r} was never seen in calibration" if missing is not None else ""
+
+    def place(self, recipe: Mapping[str, str]) -> Placement:
+        """The placement of a recipe; what the target has no kernel for stays float."""
+        precisions: dict[str, str] = {}
+        notes: list[str] = []
+        nodes: set[int] = set()
+        read: set[str] = set()
+        written: set[str] = set()
+        for layer in self._analysis.layers:
+            precision = recipe.get(LAYER + layer.group, "fp32")
+            if precision == "int8" and self._faults[layer.name]:
+                notes.append(f"{layer.name} stays in float: {self._faults[layer.name]}.")
+                precision = "fp32"
+            precisions[layer.name] = precision
+            if precision == "int8":
+                nodes.add(layer.node)
+                read.update(layer.inputs)
+                if self._target.layers[layer.op_type]:
+                    written.add(layer.output)
+        wanted = [glue for glue in self._glue if recipe.get(OP + glue.op_type) == "int8"]
+        for glue in wanted:
+            if not glue.passes:
+                nodes.add(glue.node)
+                read.update(glue.inputs)
+                written.update(glue.outputs)
+        shared = self._pass(wanted, nodes, read, written)
+        for tensor in read & self._direct.keys():
+            layer = self._direct[tensor]
+            if precisions[layer.name] == "int8":
+                written.add(tensor)
+        pairs = {tensor: _root(tensor, shared) for tensor in read | written}
+        return Placement(precisions, frozenset(nodes), pairs, frozenset(written), tuple(notes))
+
+    def _pass(self, wanted: list[Glue], nodes: set[int], read: set[str], written: set[str]) -> dict[str, str]:
+        """Let int8 through the operators that only move values, where it arrives or is asked for.
+
+        Returns:
+            Output of a passing operator → its input: both have one scale.
+        """
+        passing = [glue for glue in wanted if glue.passes]
+        shared: dict[str, str] = {}
+        changed = True
+        while changed:
+            changed = False
+            for glue in passing:
+                if glue.node not in nodes and (
+                    any(name in read or name in written for name in glue.inputs)
+                    or any(name in read for name in glue.outputs)
+                ):
+                    nodes.add(glue.node)
+                    read.update(glue.inputs)
+                    written.update(glue.outputs)
+                    shared.update(dict.fromkeys(glue.outputs, glue.inputs[0]))
+                    changed = True
+        return shared
+
+
+def _root(tensor: str, shared: Mapping[str, str]) -> str:
+    while tensor in shared:
+        tensor = shared[tensor]
+    return tensor
+
+
+def finite(values: np.ndarray) -> bool:
+    """Whether a weight has neither NaN nor infinity."""
+    return bool(np.isfinite(values.min(initial=0.0)) and np.isfinite(values.max(initial=0.0)))

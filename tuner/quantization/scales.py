@@ -1,0 +1,171 @@
+"""Ranges and weights to scales and zero points: pure, element-wise float32 arithmetic.
+
+As ONNX's QuantizeLinear: q = clip(round(x / scale) + zero_point), ties to even; x ≈ (q - zero_point) · scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TINY = np.float32(2.0**-64)
+"""No scale is smaller, so that a product of two is a normal float32 number."""
+
+_INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedWeight:
+    """A weight on integers.
+
+    Attributes:
+        values: int8 or uint8, the weight's shape.
+        scale: float32, shape [] (per tensor) or [channels].
+        zero_point: Dtype of `values`, shape of `scale`.
+        axis: Axis of the channels, None per tensor.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int | None
+
+
+def activation(low: float, high: float, *, symmetric: bool, dtype: str) -> tuple[np.float32, int]:
+    """Scale and zero point of an activation.
+
+    Asymmetric: the whole of [low, high] on the 256 steps, zero exactly representable (Jacob et al. 2018, section 3).
+    Symmetric: [-m, m] with m = max(-low, high) on 255 steps, zero point 128 (uint8) or 0 (int8); a uint8 tensor that is
+    never negative keeps zero point 0 and all 255 steps, so that a Relu before it is redundant.
+
+    Args:
+        low: Lower end, ≤ 0.
+        high: Upper end, ≥ 0.
+        symmetric: Whether the zero point is fixed.
+        dtype: `uint8` or `int8`.
+    """
+    lower, upper = min(float(low), 0.0), max(float(high), 0.0)
+    least = 0 if dtype == "uint8" else -128
+    if symmetric:
+        if lower == 0 and dtype == "uint8":
+            return max(np.float32(upper / 255), TINY), 0
+        return max(np.float32(max(-lower, upper) / 127), TINY), least + 128
+    scale = max(np.float32((upper - lower) / 255), TINY)
+    return scale, least + int(np.clip(np.rint(-lower / float(scale)), 0, 255))
+
+
+def inside_clip(scale: np.float32, zero_point: int, low: float | None, high: float | None) -> np.float32:
+    """The scale, lowered where needed, at which quantization saturates before a Clip [low, high] would act.
+
+    ONNX Runtime drops a Relu or Clip between a kernel and its Q only if the Q's integers end within it (to half a
+    step); a Clip that stays keeps the kernel in float.
+
+    Args:
+        scale: Scale of a uint8 tensor behind a Clip.
+        zero_point: Its zero point.
+        low: The Clip's minimum, None for none.
+        high: The Clip's maximum, None for none.
+    """
+    bounds = []
+    if low is not None and low < 0 and zero_point > 0:
+        bounds.append(-low / zero_point)
+    if high is not None and high > 0 and zero_point < 255:
+        bounds.append(high / (255 - zero_point))
+    return max(np.float32(min([float(scale), *bounds])), TINY)
+
+
+def weight(
+    values: np.ndarray,
+    *,
+    axis: int | None,
+    symmetric: bool,
+    bits: int = 8,
+    unsigned: bool = False,
+    least: np.ndarray | None = None,
+) -> QuantizedWeight:
+    """Quantize a weight.
+
+    Symmetric: scale = max|w| / (2^(bits-1) - 1), zero point 0 (128 for uint8). Asymmetric: [min(w, 0), max(w, 0)] on
+    2^bits - 1 steps. A channel of zeros gets the scale 1.
+
+    Args:
+        values: float32, finite.
+        axis: Axis with a scale per index, None for one scale.
+        symmetric: Whether the zero point is fixed.
+        bits: 8, or 7 where 8-bit products would saturate.
+        unsigned: uint8 instead of int8 (ONNX Runtime wants it for the left operand of a MatMul).
+        least: Scales not to go below, shape of the scale.
+    """
+    array = np.asarray(values, dtype=np.float32)
+    others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
+    lower = np.minimum(array.min(axis=others, initial=0.0), np.float32(0)).astype(np.float32)
+    upper = np.maximum(array.max(axis=others, initial=0.0), np.float32(0)).astype(np.float32)
+    half = 2 ** (bits - 1)
+    if symmetric:
+        low, high = 1 - half, half - 1
+        scale = np.asarray(np.maximum(-lower, upper) / np.float32(high), np.float32)
+    else:
+        low, high = -half, half - 1
+        steps = np.float32(high - low)
+        scale = np.asarray(upper / steps - lower / steps, np.float32)
+    zero = np.maximum(-lower, upper) == 0
+    scale = np.where(zero, np.float32(1), np.maximum(scale, TINY)).astype(np.float32)
+    if least is not None:
+        scale = np.maximum(scale, least).astype(np.float32)
+    zero_point = np.zeros_like(scale) if symmetric else np.clip(np.rint(np.float32(low) - lower / scale), low, high)
+    if axis is None:
+        by_scale, by_zero = scale, zero_point
+    else:
+        shape = [1] * array.ndim
+        shape[axis] = -1
+        by_scale, by_zero = scale.reshape(shape), zero_point.reshape(shape)
+    steps_of = np.asarray(array / by_scale)
+    np.rint(steps_of, out=steps_of)
+    steps_of += by_zero
+    np.clip(steps_of, low, high, out=steps_of)
+    if unsigned:
+        return QuantizedWeight(
+            (steps_of + np.float32(128)).astype(np.uint8), scale, (zero_point + 128).astype(np.uint8), axis
+        )
+    return QuantizedWeight(steps_of.astype(np.int8), scale, zero_point.astype(np.int8), axis)
+
+
+def bias(values: np.ndarray, activation_scale: np.float32, weight_scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An int32 bias at the scale of the accumulator: activation scale × weight scale.
+
+    Args:
+        values: float32, shape [channels].
+        activation_scale: Of the layer's input.
+        weight_scale: float32, shape [] or [channels].
+
+    Returns:
+        int32 values, shape [channels], and their float32 scale, the shape of `weight_scale`.
+    """
+    scale = np.asarray(activation_scale * weight_scale, np.float32)
+    steps = np.rint(np.asarray(values, np.float64) / scale.astype(np.float64))
+    return np.clip(steps, -_INT32_MAX, _INT32_MAX).astype(np.int32), scale
+
+
+def bias_fits(values: np.ndarray, activation_scale: np.float32, weight_scale: np.ndarray) -> np.ndarray:
+    """Per channel: whether the int32 bias stays below half of int32's range, leaving the other half to the products."""
+    scale = np.asarray(activation_scale * weight_scale, np.float64)
+    fits: np.ndarray = np.abs(np.asarray(values, np.float64)) < scale * (_INT32_MAX / 2)
+    return fits
+
+
+def least_weight_scale(values: np.ndarray, activation_scale: np.float32, *, per_channel: bool) -> np.ndarray:
+    """The smallest weight scales at which an int32 bias fits, float32, shape [channels] or []."""
+    needed = np.abs(np.asarray(values, np.float64)) / (float(activation_scale) * (_INT32_MAX / 4))
+    return np.asarray(needed if per_channel else needed.max(), np.float32)
+
+
+def dequantize(quantized: QuantizedWeight) -> np.ndarray:
+    """The float32 weight that the integers stand for, rounded as DequantizeLinear does."""
+    scale, zero_point = quantized.scale, quantized.zero_point.astype(np.float32)
+    if quantized.axis is not None:
+        shape = [1] * quantized.values.ndim
+        shape[quantized.axis] = -1
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    result: np.ndarray = (quantized.values.astype(np.float32) - zero_point) * scale
+    return result
