@@ -22,7 +22,8 @@ _SILENT_SHAPES = frozenset(("ConstantOfShape", "Range", "Shape", "Size"))
 def analyse(model: Model) -> Analysis:
     """Find layers, glue and refusals of a loaded model. Pure; a few milliseconds for a hundred layers."""
     graph = model.proto.graph
-    context = Context(GraphIndex(graph), tensor_types(model.proto), [cut(name) for name in node_names(graph.node)])
+    names = [cut(name) for name in node_names(graph.node)]
+    context = Context(GraphIndex(graph), tensor_types(model.proto), names, model.weights)
     layers: list[Layer] = []
     refusals: list[Refusal] = []
     for i, node in enumerate(graph.node):

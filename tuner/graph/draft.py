@@ -26,6 +26,7 @@ class Draft:
     proto: onnx.ModelProto
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    _taken: set[str] = field(default_factory=set)
 
     @property
     def opset(self) -> int:
@@ -63,12 +64,14 @@ class Draft:
                 del initializers[i]
 
     def free_name(self, wanted: str) -> str:
-        """A tensor name nothing in the model bears yet, the wanted one if possible."""
-        taken = tensor_names(self.proto.graph)
+        """A tensor name nothing in the model bears, the wanted one if possible. Names once seen stay taken."""
+        if not self._taken:
+            self._taken = tensor_names(self.proto.graph)
         name, n = wanted, 1
-        while name in taken:
+        while name in self._taken:
             n += 1
             name = f"{wanted}_{n}"
+        self._taken.add(name)
         return name
 
 

@@ -47,11 +47,13 @@ def find_glue(context: Context, i: int) -> Glue | str | None:
     which, passes = _DATA[node.op_type]
     data = [name for k, name in enumerate(node.input) if name and (which is None or k in which)]
     outputs = [name for name in node.output if name]
-    if not all(map(context.is_float, data)) or not context.is_float(outputs[0]):
+    if not data or not outputs or not all(map(context.is_float, (*data, outputs[0]))):
         return None
     inputs = [name for name in data if not context.is_constant(name)]
     constants = [name for name in data if context.is_constant(name)]
     reason = _trouble(context, node)
+    if not all(map(context.is_finite, constants)):
+        reason = "it reads a constant with infinities"
     if reason:
         return reason
     if node.op_type == "MaxPool":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from .analysis import Layer
 from .index import GraphIndex
@@ -20,11 +21,12 @@ INTEGER = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGem
 
 @dataclass(frozen=True)
 class Context:
-    """What a look at one node needs: the graph's look-ups, its tensors' types, a unique name for each node."""
+    """What a look at one node needs: the graph's look-ups, tensors' types, a name for each node, large constants."""
 
     index: GraphIndex
-    types: dict[str, TensorType]
+    types: Mapping[str, TensorType]
     names: Sequence[str]
+    weights: Mapping[str, np.ndarray]
 
     def is_float(self, tensor: str) -> bool:
         """Whether a tensor is float32."""
@@ -37,6 +39,13 @@ class Context:
     def dims(self, tensor: str) -> tuple[int, ...]:
         """Shape of an initializer."""
         return tuple(self.index.initializers[tensor].dims)
+
+    def is_finite(self, tensor: str) -> bool:
+        """Whether a float initializer holds numbers only, no infinity and no NaN."""
+        value = self.weights.get(tensor)
+        return bool(
+            np.isfinite(numpy_helper.to_array(self.index.initializers[tensor]) if value is None else value).all()
+        )
 
     def dequantized(self, tensor: str) -> bool:
         """Whether a DequantizeLinear writes a tensor."""
@@ -96,7 +105,7 @@ def _matmul(context: Context, i: int) -> Layer | str:
     if all(constant):
         return "both operands are constant"
     if not any(constant):
-        if context.dequantized(a) or context.dequantized(b):
+        if context.dequantized(a) and context.dequantized(b):
             return "already quantized"
         shape = context.types[a].shape if a in context.types else None
         k = shape[-1] if shape and isinstance(shape[-1], int) else None

@@ -31,22 +31,19 @@ def load(path: str | Path) -> Model:
         ModelError: No such file, not ONNX, corrupt, external data missing, no nodes, or an opset that cannot be lifted.
     """
     path = Path(path)
-    heavy, data = read(path)
-    source_bytes = len(data)
     external = ExternalData(path)
+    heavy, digest, source_bytes = read(path)
     draft = _strip(heavy, external, path)
-    digest = fingerprint(data, external)
-    source_bytes += sum(len(content) for content in external.files.values())
-    del heavy, data
+    del heavy
     _normalise(draft, path)
     return Model(
         proto=draft.proto,
         weights=draft.weights,
         path=path,
-        fingerprint=digest,
+        fingerprint=fingerprint(digest, external),
         opset=draft.opset,
         notes=tuple(draft.notes),
-        source_bytes=source_bytes,
+        source_bytes=source_bytes + sum(len(content) for content in external.files.values()),
     )
 
 
@@ -98,8 +95,8 @@ def _normalise(draft: Draft, path: Path) -> None:
     fold_into_convs(draft)
     if any(node.op_type == "DequantizeLinear" for node in draft.proto.graph.node):
         draft.notes.append("The model is partly quantized already: what is stays as it is, the rest can be tuned.")
-    _name_nodes(draft)
     _drop_unread(draft)
+    _name_nodes(draft)
 
 
 def _drop_weight_inputs(draft: Draft) -> None:
@@ -124,10 +121,19 @@ def _name_nodes(draft: Draft) -> None:
 
 
 def _drop_unread(draft: Draft) -> None:
-    """Constants and declared types nobody needs any more."""
+    """Nodes, constants and declared types nobody needs (any more). A runtime would not run them either."""
     graph = draft.proto.graph
-    read_names = {value.name for value in graph.output}.union(*(reads(node) for node in graph.node))
-    draft.drop_initializers([tensor.name for tensor in graph.initializer if tensor.name not in read_names])
+    wanted = {value.name for value in graph.output}
+    dead = []
+    for i in range(len(graph.node) - 1, -1, -1):
+        if wanted.isdisjoint(graph.node[i].output):
+            dead.append(i)
+        else:
+            wanted |= reads(graph.node[i])
+    if len(dead) == len(graph.node):
+        dead.clear()  # all outputs are constants or inputs: leave it as odd as it is
+    draft.drop_nodes(dead)
+    draft.drop_initializers([tensor.name for tensor in graph.initializer if tensor.name not in wanted])
     written = {name for node in graph.node for name in node.output}
     for i in range(len(graph.value_info) - 1, -1, -1):
         if graph.value_info[i].name not in written:

@@ -94,8 +94,8 @@ class ExternalData:
         return self.files[location]
 
 
-def read(path: Path) -> tuple[onnx.ModelProto, bytes]:
-    """Parse an ONNX file; its bytes too, for the fingerprint.
+def read(path: Path) -> tuple[onnx.ModelProto, hashlib._Hash, int]:
+    """Parse an ONNX file; the sha256 of its bytes and their number beside it.
 
     Raises:
         ModelError: No such file, not ONNX, corrupt, or without nodes.
@@ -116,12 +116,11 @@ def read(path: Path) -> tuple[onnx.ModelProto, bytes]:
         raise ModelError(f"{path} {_what(data)}.")
     if not proto.graph.node:
         raise ModelError(f"{path} has no nodes: there is nothing to run.")
-    return proto, data
+    return proto, hashlib.sha256(data), len(data)
 
 
-def fingerprint(data: bytes, external: ExternalData) -> str:
+def fingerprint(digest: hashlib._Hash, external: ExternalData) -> str:
     """sha256 of the file and, in order of their names, of the external files. For one file alone `sha256sum`'s."""
-    digest = hashlib.sha256(data)
     for location in sorted(external.files):
         content = external.files[location]
         for start in range(0, len(content), _CHUNK):
