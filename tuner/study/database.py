@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from ...errors import InstallationError, OutputError, StudyError
 
+_MAGIC = b"SQLite format 3\0"
+_LIKE = "Give one like sqlite:///study.db or postgresql://user@host/database."
 _FRESH = "Start anew with --fresh, or give another --out or --storage."
 
 
@@ -36,7 +39,7 @@ def file_of(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except sqlalchemy.exc.ArgumentError:
-        raise StudyError(f"not a storage URL: {url!r}.\nGive one like sqlite:///study.db or postgresql://…") from None
+        raise StudyError(f"not a storage URL: {url}\n{_LIKE}") from None
     if parsed.get_backend_name() != "sqlite":
         return None
     if not parsed.database or parsed.database == ":memory:" or parsed.query:
@@ -68,6 +71,8 @@ def connect(url: str, *, write: bool, timeout: float = 30.0) -> RDBStorage:
         if file:
             _check_file(file, write=write, timeout=timeout)
             opener = _opener(file, write=write, timeout=timeout)
+            if write:
+                _check_writable(opener)
             # the opener decides which file: Optuna would trip over braces and percent signs in a path
             url, options = "sqlite:///study.db", {"creator": opener}
         with warnings.catch_warnings():
@@ -127,6 +132,8 @@ def _explain(url: str, error: Exception) -> StudyError | OutputError:
         cause = cause.__cause__
     text = str(getattr(cause, "orig", None) or cause).strip()
     words, where = text.lower(), shown(url)
+    if isinstance(error, sqlalchemy.exc.NoSuchModuleError):
+        return StudyError(f"not a storage URL: {where}\n{_LIKE}")
     if "not a database" in words or "malformed" in words or "corrupt" in words:
         return StudyError(f"{where} is corrupt: {text}.\n{_FRESH}")
     if "is locked" in words or "busy" in words:
@@ -154,6 +161,10 @@ def _check_file(file: Path, *, write: bool, timeout: float) -> None:
         raise StudyError(f"no such study: {file}")
     if file.is_dir():
         raise StudyError(f"{file} is a folder, not a database file.")
+    with file.open("rb") as raw:
+        start = raw.read(len(_MAGIC))
+    if start and start != _MAGIC:  # SQLite itself would overwrite a very short file
+        raise StudyError(f"{file} is corrupt: file is not a database.\n{_FRESH}")
     connection = _opener(file, write=False, timeout=timeout)()
     try:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -168,6 +179,18 @@ def _check_file(file: Path, *, write: bool, timeout: float) -> None:
         raise StudyError(
             f"{file} is a database of another program (it has the tables {', '.join(sorted(tables)[:3])})."
         )
+
+
+def _check_writable(opener: Callable[[], sqlite3.Connection]) -> None:
+    """See that a write would be let through: SQLite opens a read-only file without a word."""
+    connection = opener()
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA user_version={version}")
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
 
 
 def _opener(file: Path, *, write: bool, timeout: float) -> Callable[[], sqlite3.Connection]:
@@ -185,16 +208,12 @@ def _opener(file: Path, *, write: bool, timeout: float) -> Callable[[], sqlite3.
         return connection
 
     def reader() -> sqlite3.Connection:
-        connection = opened("?mode=ro")
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            # WAL wants a file beside it, even to read: on read-only media the file alone is the database
-            log = Path(f"{file}-wal")
-            if "unable to open" not in str(error) or (log.exists() and log.stat().st_size):
-                raise
-            connection.close()
-            connection = opened("?immutable=1")
-        return connection
+        # WAL wants files beside it, even to read, and only who may write takes them away again
+        if os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK):
+            connection = opened("?mode=rw")
+            connection.execute("PRAGMA query_only=ON")
+            return connection
+        # on read-only media the file alone is the database, unless somebody else is at work in it
+        return opened("?mode=ro" if Path(f"{file}-wal").exists() else "?immutable=1")
 
     return writer if write else reader

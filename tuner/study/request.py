@@ -41,7 +41,8 @@ class TargetDrop:
     def drop(self, baseline: float, metric: float, higher_is_better: bool) -> float:
         """How much worse `metric` is than `baseline`, in this target's unit; negative when it is better."""
         worse = baseline - metric if higher_is_better else metric - baseline
-        return worse / abs(baseline) if self.relative else worse
+        # Rounded, so that 0.829 - 0.819 is a drop of 0.01 and not of 0.010000000000000009.
+        return round(worse / abs(baseline) if self.relative else worse, 12)
 
     def __str__(self) -> str:
         return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
@@ -73,7 +74,6 @@ class Request:
     objective: str | None = None
     max_trials: int | None = None
     timeout: float | None = None
-    jobs: int = 1
     threads: int | None = None
     seed: int = 0
     keep_float: tuple[str, ...] = ()
@@ -83,3 +83,8 @@ class Request:
     study_name: str | None = None
     fresh: bool = False
     command: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The output folder: `out`, else `<model stem>.autoquant` in the working directory."""
+        return self.out or Path.cwd() / f"{Path(self.model).stem}.autoquant"

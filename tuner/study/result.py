@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from .request import TargetDrop
 
+Status = Literal["met", "not_met", "no_gain"]
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -34,7 +36,7 @@ class Result:
         files: name → path of what was written (model, recipe, result, report).
     """
 
-    status: Literal["met", "not_met", "no_gain"]
+    status: Status
     why: str
     target: TargetDrop
     baseline_metric: float
@@ -75,3 +77,29 @@ class Result:
             "versions": dict(self.versions),
             "warnings": list(self.warnings),
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], files: Mapping[str, Path] | None = None) -> Result:
+        """The inverse of `to_json`."""
+        tuned = data["tuned"]
+        interval = tuned["drop_ci"] if tuned else None
+        return cls(
+            status=data["status"],
+            why=data["why"],
+            target=TargetDrop(data["target"]["drop"], data["target"]["relative"]),
+            baseline_metric=data["baseline"]["metric"],
+            tuned=Tuned(tuned["trial"], tuned["metric"], tuned["drop"], tuple(interval) if interval else None)
+            if tuned
+            else None,
+            trials=data["trials"],
+            seconds=data["seconds"],
+            latency=data["latency"],
+            size=data["size"],
+            layers=data["layers"],
+            study=data["study"],
+            scored_on=data["scored_on"],
+            versions=data["versions"],
+            objective=data["objective"],
+            warnings=tuple(data["warnings"]),
+            files=files or {},
+        )

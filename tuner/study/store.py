@@ -68,6 +68,8 @@ class Store:
         self._probes: dict[tuple[str, Recipe], float] = {}
         self._last_probe = -1
         self._scores: dict[str, list[tuple[str, TrialRecord]]] | None = None
+        self._space: Space | None = None
+        self._built: dict[int, bool] = {}
         about = self.get(AUTOQUANT)
         if not isinstance(about, dict):
             raise StudyError(f"the study {name!r} in {self.shown} was not made by autoquant.")
@@ -307,13 +309,18 @@ class Store:
 
         Interrupted trials say nothing and are left out; so are trials that today's options would not build.
         """
+        if space is not self._space:
+            self._space, self._built = space, {}
         told = [t for t in self.trials() if t.state != "running" and not t.interrupted]
         told.sort(key=lambda t: (t.finished or datetime.max, t.number))
+        for trial in told:
+            if trial.number not in self._built:
+                self._built[trial.number] = space.canonical(trial.recipe) == trial.recipe
         return History(
             space=space,
             target=self.target_drop,
             objective=objective,
-            trials=tuple(t.outcome() for t in told if space.canonical(t.recipe) == t.recipe),
+            trials=tuple(trial.outcome() for trial in told if self._built[trial.number]),
             probes=self.probes(),
             seed=seed,
             max_trials=max_trials,

@@ -1,0 +1,98 @@
+"""The Python face of the command line: the same defaults, the same study."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+
+from .tuner.report.run import tune_and_report
+from .tuner.study.events import Observer, ignore
+from .tuner.study.export import export_trial
+from .tuner.study.recover import open_study
+from .tuner.study.request import Request, TargetDrop
+from .tuner.study.result import Result
+
+
+def tune(
+    model: str | Path,
+    evaluate: Any,
+    target_drop: str | float = "1%",
+    *,
+    out: str | Path | None = None,
+    strategy: str = "auto",
+    device: str = "auto",
+    target: str = "auto",
+    objective: str | None = None,
+    max_trials: int | None = None,
+    timeout: float | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    keep_float: Sequence[str] = (),
+    only: Sequence[str] = (),
+    fix: Mapping[str, str] | None = None,
+    storage: str | None = None,
+    study_name: str | None = None,
+    fresh: bool = False,
+    observer: Observer = ignore,
+) -> Result:
+    """Search the best quantization of an ONNX model within a tolerated drop of a metric; resumes an earlier search.
+
+    Args:
+        model: The float ONNX file.
+        evaluate: A function that takes an `onnxruntime.InferenceSession` and returns the metric or yields per-sample
+            scores; a module or object with the names an eval file has; the path of one; `accuracy:data.npz`;
+            `fidelity:inputs.npz`.
+        target_drop: `"1%"` relative to the float metric, or an absolute drop such as 0.01.
+        out: Output folder, by default `<model stem>.autoquant` in the working directory.
+        timeout: Seconds of this call.
+        observer: Called with the events of `autoquant.tuner.study.events`.
+
+    Returns:
+        What result.json holds. The files lie in `out`.
+
+    Raises:
+        AutoquantError: Something about the arguments, the model, the evaluation or the machine.
+    """
+    request = Request(
+        model=Path(model),
+        evaluate=evaluate,
+        target_drop=TargetDrop.parse(target_drop),
+        out=None if out is None else Path(out),
+        strategy=strategy,
+        device=device,
+        target=target,
+        objective=objective,
+        max_trials=max_trials,
+        timeout=timeout,
+        threads=threads,
+        seed=seed,
+        keep_float=tuple(keep_float),
+        only=tuple(only),
+        fix=dict(fix or {}),
+        storage=storage,
+        study_name=study_name,
+        fresh=fresh,
+        command="autoquant.tune",
+    )
+    return tune_and_report(request, observer)
+
+
+def recover(
+    model: str | Path, study: str | Path, trial: int | Literal["best"] = "best", *, study_name: str | None = None
+) -> onnx.ModelProto:
+    """Rebuild any trial's model from the study and the float model alone.
+
+    Args:
+        model: The float ONNX file.
+        study: An output folder, a study.db or a storage URL.
+        trial: Its number, or `best`.
+
+    Raises:
+        AutoquantError: No such study or trial, or the model is not the study's.
+    """
+    with open_study(study, study_name) as store, tempfile.TemporaryDirectory() as folder:
+        return onnx.load(export_trial(store, trial, Path(folder) / "model.onnx", Path(model)))

@@ -1,0 +1,67 @@
+"""Where candidates run: the search's bench and the target's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from ...evaluators.device import CPU, CPU_PROVIDER, Device
+from ...evaluators.machine import scored_on
+from ...evaluators.session import open_session
+from ..graph.model import Model
+from ..graph.serialize import skeleton
+from ..quantization.candidate import Candidate
+from ..targets.base import Target
+
+# Where quantization is only simulated, the optimizer would quantize the weights of layers left in float.
+_UNWANTED = ("WeightBiasQuantization",)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A device, and whether candidates run on its integer kernels or are simulated around its float ones.
+
+    Attributes:
+        threads: Threads of a session, None for ONNX Runtime's own choice.
+    """
+
+    device: Device
+    target: Target
+    threads: int | None
+    simulated: bool
+
+    @classmethod
+    def on(cls, device: Device, target: Target, threads: int | None) -> Bench:
+        """The bench of a device. Only the CPU provider has the integer kernels of the cpu target."""
+        real = target.name == "cpu" and device.provider == CPU_PROVIDER
+        return cls(device, target, threads, simulated=not real)
+
+    @classmethod
+    def of_target(cls, target: Target, threads: int | None) -> Bench | None:
+        """The bench with the target's own kernels, None where this machine has none."""
+        return cls.on(CPU, target, threads) if target.name == "cpu" else None
+
+    def open(self, candidate: Candidate) -> ort.InferenceSession:
+        """A session of a candidate."""
+        return open_session(
+            candidate.skeleton(),
+            weights=candidate.weights,
+            device=self.device,
+            threads=self.threads,
+            disabled_optimizers=_UNWANTED if self.simulated else (),
+        )
+
+    def open_float(self, model: Model) -> ort.InferenceSession:
+        """A session of the normalised float model."""
+        return open_session(skeleton(model.proto), weights=model.weights, device=self.device, threads=self.threads)
+
+    def open_file(self, path: Path) -> ort.InferenceSession:
+        """A session of a file as it lies on disk."""
+        return open_session(path, device=self.device, threads=self.threads)
+
+    def scored_on(self) -> dict[str, Any]:
+        """What a trial's score depends on beside its recipe."""
+        return {**scored_on(self.device, simulated=self.simulated, threads=self.threads), "target": self.target.name}

@@ -1,0 +1,119 @@
+"""The study's ranges and probe samples: calibrated once, found again ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ...errors import CalibrationError
+from ...evaluators.base import Feed
+from ...evaluators.feeds import inputs_of_file
+from ...evaluators.session import open_session
+from ..calibration.collect import collect
+from ..calibration.compute import compute_ranges
+from ..calibration.ranges import Ranges
+from . import feeds as kept
+from .events import Noted, Observer
+from .inputs import Inputs
+from .store import FINGERPRINT, Store
+
+RANGES = "ranges"
+_FEEDS = "feeds.npz"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the search needs of the calibration samples.
+
+    Attributes:
+        probes: Single samples that the probes run on.
+        timed: The feed that is timed.
+    """
+
+    ranges: Ranges
+    probes: list[Feed]
+    timed: Feed
+
+
+def fingerprint(inputs: Inputs) -> str:
+    """sha256 of what `calibration()` yields; "" where the eval file has none or its samples differ at every call."""
+    feeds = inputs.evaluation.calibration()
+    if feeds is None:
+        return ""
+    return _watched(inputs, feeds).fingerprint
+
+
+def needs_reservoir(inputs: Inputs, store: Store) -> bool:
+    """Whether calibration will need the baseline evaluation's own feeds."""
+    if inputs.evaluation.calibration() is not None:
+        return False
+    return store.inherited(RANGES) is None or kept.load(inputs.out / _FEEDS) is None
+
+
+def calibrate(
+    inputs: Inputs,
+    store: Store,
+    reservoir: Iterable[Feed] | None,
+    progress: Callable[[int], None],
+    observer: Observer,
+) -> Calibration:
+    """The ranges of the study, from the database where they are there, else from one pass over the samples.
+
+    Args:
+        reservoir: Feeds of the baseline's evaluation, for an eval file without `calibration()`.
+        progress: Called with the samples seen.
+
+    Raises:
+        CalibrationError: No samples, or samples that do not fit the model.
+    """
+    saved = store.inherited(RANGES)
+    samples = kept.load(inputs.out / _FEEDS)
+    if saved is not None and samples is not None:
+        store.put({RANGES: saved})
+        return Calibration(Ranges.from_json(saved), *samples)
+    feeds: Iterable[Feed] | None = inputs.evaluation.calibration()
+    if feeds is None:
+        observer(
+            Noted("no calibration() in the eval file: calibrating on samples of the evaluation itself", warning=True)
+        )
+        feeds = reservoir or ()
+    sampler = kept.Sampler(inputs_of_file(inputs.model.path), inputs.request.seed)
+    if saved is None:
+        opener = partial(open_session, device=inputs.bench.device, threads=inputs.request.threads)
+        statistics = collect(
+            inputs.model, inputs.analysis.tensors, sampler.watch(feeds), open_session=opener, progress=progress
+        )
+        ranges = compute_ranges(statistics)
+        _unsteady(store, sampler, inputs, observer)
+    else:
+        ranges = Ranges.from_json(saved)
+        for _ in sampler.watch(feeds):
+            pass
+    if sampler.first is None:
+        raise CalibrationError(
+            "there are no calibration samples: calibration() yielded nothing.\n"
+            "Yield 100 to 200 representative inputs as {input name: array}."
+        )
+    timed = inputs.evaluation.latency_feed() or sampler.first
+    kept.save(inputs.out / _FEEDS, sampler.kept, timed)
+    store.put({RANGES: ranges.to_json()})
+    return Calibration(ranges, sampler.kept, timed)
+
+
+def _watched(inputs: Inputs, feeds: Iterable[Feed]) -> kept.Sampler:
+    sampler = kept.Sampler(inputs_of_file(inputs.model.path), inputs.request.seed)
+    for _ in sampler.watch(feeds):
+        pass
+    return sampler
+
+
+def _unsteady(store: Store, sampler: kept.Sampler, inputs: Inputs, observer: Observer) -> None:
+    """Take the calibration out of the fingerprint where two passes over it differ: it could never be resumed."""
+    known = store.fingerprint
+    if not known.calibration or known.calibration == sampler.fingerprint:
+        return
+    store.put({FINGERPRINT: replace(known, calibration="").to_json()})
+    observer(
+        Noted("calibration() yields other samples at every call; changes to it will not be noticed. Seed it.", True)
+    )

@@ -1,0 +1,141 @@
+"""From the confirmed trial to the files and the result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ...errors import OutputError
+from ...evaluators.base import Latency
+from ...evaluators.machine import versions
+from ..graph.analysis import Analysis
+from ..graph.layers import COMPUTE, RECURRENT
+from ..quantization import recipefile
+from . import verdict
+from .confirm import Confirmed
+from .events import PhaseStarted
+from .result import Result, Tuned
+from .run import Run
+from .search import Ended
+
+MODEL = "model.onnx"
+RECIPE = "recipe.json"
+
+
+def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
+    """Put the files in place and say what was found.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    run.observer(PhaseStarted("deliver"))
+    inputs, request = run.inputs, run.inputs.request
+    files: dict[str, Path] = {}
+    said: list[str] = []
+    if found is not None:
+        try:
+            files = _place(run, found)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write into {inputs.out}: {error.strerror or error}.\n"
+                "The study is whole: free some space and run the same command again."
+            ) from error
+        said += _checked(inputs.model.path, files["model"])
+    layers = count_layers(inputs.analysis, found.layers if found else {})
+    status, why = verdict.judge(found, request.target_drop, inputs.objective, layers, ended.reason)
+    said += verdict.warnings(found, inputs.objective, found.noise if found else 0.0, request.target_drop)
+    return Result(
+        status=status,
+        why=why,
+        target=request.target_drop,
+        baseline_metric=run.baseline.metric,
+        tuned=Tuned(found.record.number, found.scored.metric, found.drop, found.drop_ci) if found else None,
+        trials=count_trials(run, found),
+        seconds=run.clock.seconds(),
+        latency=_latency(run, found.latency) if found else None,
+        size={
+            "baseline_bytes": inputs.model.source_bytes,
+            "tuned_bytes": _bytes(files["model"]) if found else 0,
+        },
+        layers=layers,
+        study={"storage": run.store.shown, "name": run.store.name},
+        scored_on=inputs.bench.scored_on(),
+        versions=versions(),
+        objective=inputs.objective,
+        warnings=tuple(said),
+        files=files,
+    )
+
+
+def count_layers(analysis: Analysis, ran: Mapping[str, str]) -> dict[str, int]:
+    """Compute layers of the float model by the precision they run in; what is not named runs in float."""
+    total = len(analysis.layers) + sum(refusal.op_type in (*COMPUTE, *RECURRENT) for refusal in analysis.refusals)
+    counts = {precision: sum(value == precision for value in ran.values()) for precision in ("int8", "fp16")}
+    return {"total": total, **counts, "fp32": total - sum(counts.values())}
+
+
+def count_trials(run: Run, found: Confirmed | None) -> dict[str, float]:
+    """Trials by state; evaluations = full-metric equivalents after the baseline, the confirmation included."""
+    told = [record for record in run.store.trials() if record.state != "running" and not record.interrupted]
+    states = {state: sum(record.state == state for record in told) for state in ("complete", "pruned", "failed")}
+    whole = len(run.baseline.samples) if run.baseline.samples is not None else None
+    evaluations = 0.0
+    for record in told:
+        if record.reused_from or record.metric is None:
+            continue
+        evaluations += record.samples / whole if whole and record.samples is not None else 1.0
+    evaluations += found is not None
+    return {"total": len(told), **states, "evaluations": round(evaluations, 3)}
+
+
+def _place(run: Run, found: Confirmed) -> dict[str, Path]:
+    """Move the staged model into the output folder, its external data first, and write the recipe."""
+    inputs = run.inputs
+    recipe = recipefile.to_json(
+        found.record.recipe, found.candidate, inputs.analysis, run.ranges, inputs.target, inputs.model.fingerprint
+    )
+    partial = inputs.out / f".{RECIPE}.partial"
+    partial.write_text(json.dumps(recipe, indent=1) + "\n")
+    for path in sorted(found.folder.iterdir(), key=lambda path: path.name == MODEL):
+        path.replace(inputs.out / path.name)
+    shutil.rmtree(found.folder, ignore_errors=True)
+    partial.replace(inputs.out / RECIPE)
+    return {"model": inputs.out / MODEL, "recipe": inputs.out / RECIPE}
+
+
+def _checked(source: Path, delivered: Path) -> list[str]:
+    """What onnx.checker says against the delivered file and not against the given one."""
+    try:
+        onnx.checker.check_model(str(source))
+    except onnx.checker.ValidationError:
+        return []
+    try:
+        onnx.checker.check_model(str(delivered))
+    except onnx.checker.ValidationError as error:
+        return [f"onnx.checker refuses the model: {str(error).splitlines()[0]}"]
+    return []
+
+
+def _latency(run: Run, latency: Latency | None) -> dict[str, Any] | None:
+    if latency is None or run.inputs.real is None:
+        return None
+    return {
+        "baseline_ms": round(latency.baseline_ms, 4),
+        "tuned_ms": round(latency.candidate_ms, 4),
+        "speedup": round(latency.speedup, 4),
+        "speedup_ci": [round(bound, 4) for bound in latency.speedup_ci],
+        "pairs": latency.pairs,
+        "device": run.inputs.real.device.name,
+        "threads": run.inputs.request.threads,
+        "input_shapes": {name: list(array.shape) for name, array in run.timed.items()},
+    }
+
+
+def _bytes(path: Path) -> int:
+    data = path.with_name(path.name + ".data")
+    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)

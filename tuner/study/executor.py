@@ -1,0 +1,138 @@
+"""Carries out what a strategy asks: builds a candidate, scores it, probes it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from ...evaluators.base import Feed, Latency, Scored
+from ...evaluators.distance import distance, outputs
+from ...evaluators.latency import compare
+from ...strategies.base import Recipe
+from ..calibration.ranges import Ranges
+from ..quantization.builder import Builder
+from ..quantization.candidate import Candidate
+from ..quantization.cost import ops
+from .baseline import Baseline
+from .bench import Bench
+from .inputs import Inputs
+from .trial import Measured
+
+PAIRS = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A scored candidate: what is recorded, and the per-sample scores (None for eval form 1)."""
+
+    measured: Measured
+    samples: np.ndarray | None
+
+
+class Executor:
+    """Scores and probes recipes of one study. Holds sessions and caches, no decision depends on it."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        builder: Builder,
+        ranges: Ranges,
+        baseline: Baseline,
+        probes: Sequence[Feed],
+        timed: Feed,
+    ) -> None:
+        self._inputs = inputs
+        self._builder = builder
+        self._ranges = ranges
+        self._baseline = baseline
+        self._probes = probes
+        self._timed = timed
+        self._reference: list[list[np.ndarray]] | None = None
+        self._timer: ort.InferenceSession | None = None
+
+    def candidate(self, recipe: Recipe, bench: Bench) -> Candidate:
+        """Build a recipe's model for a bench."""
+        return self._builder.build(recipe, simulate=bench.simulated)
+
+    def deliverable(self, recipe: Recipe) -> Candidate:
+        """Build a recipe's model in the form that is delivered."""
+        return self._builder.build(recipe)
+
+    def score(
+        self, recipe: Recipe, progress: Callable[[int, int | None], None], known: Scored | None = None
+    ) -> Attempt:
+        """Score a recipe in full, or only its cost where the metric is `known` from another study.
+
+        Raises:
+            EvaluationError: The user's code failed on this candidate.
+            ModelError: ONNX Runtime refuses the candidate.
+        """
+        bench = self._inputs.bench
+        began = time.perf_counter()
+        candidate = self.candidate(recipe, bench)
+        built = time.perf_counter()
+        session = bench.open(candidate)
+        opened = time.perf_counter()
+        scored = known or self._inputs.evaluation.score(session, progress=progress)
+        evaluated = time.perf_counter()
+        latency = self.time(recipe, session if bench == self._inputs.real else None)
+        request = self._inputs.request
+        drop = request.target_drop.drop(self._baseline.metric, scored.metric, self._inputs.evaluation.higher_is_better)
+        measured = Measured(
+            metric=scored.metric,
+            drop=drop,
+            cost=self.cost(candidate, latency),
+            latency_ms=latency.candidate_ms if latency else None,
+            speedup=latency.speedup if latency else None,
+            speedup_ci=latency.speedup_ci if latency else None,
+            size_bytes=candidate.size_bytes,
+            int8_layers=sum(precision == "int8" for precision in candidate.layers.values()),
+            samples=None if scored.samples is None else len(scored.samples),
+            seconds={
+                "build": built - began,
+                "session": opened - built,
+                "evaluate": evaluated - opened,
+                "latency": time.perf_counter() - evaluated,
+            },
+            scored_on=bench.scored_on(),
+        )
+        return Attempt(measured, scored.samples)
+
+    def cost(self, candidate: Candidate, latency: Latency | None) -> float:
+        """The objective's value relative to float: below 1 is a gain."""
+        if latency is not None:
+            return 1.0 / latency.speedup
+        if self._inputs.objective == "size":
+            return candidate.size_bytes / self._inputs.model.source_bytes
+        return ops(self._inputs.analysis, self._ranges.shapes, candidate.layers)
+
+    def time(self, recipe: Recipe, session: ort.InferenceSession | None) -> Latency | None:
+        """Time a recipe against the float file on the target's kernels; None under another objective."""
+        real = self._inputs.real
+        if self._inputs.objective != "latency" or real is None:
+            return None
+        return self.compare(session or real.open(self.candidate(recipe, real)), pairs=PAIRS)
+
+    def compare(self, session: ort.InferenceSession, pairs: int) -> Latency:
+        """Time a session of the target's kernels against the float file's, in alternation."""
+        assert self._inputs.real is not None
+        if self._timer is None:
+            same = self._inputs.real == self._inputs.bench
+            self._timer = self._baseline.session if same else self._inputs.real.open_file(self._inputs.model.path)
+        return compare(self._timer, session, self._timed, pairs=pairs)
+
+    def probe(self, recipe: Recipe) -> float:
+        """Distance of a recipe's outputs from float on the probe samples; infinite where it cannot be built or run."""
+        bench = self._inputs.bench
+        if self._reference is None:
+            self._reference = outputs(self._baseline.session, self._probes)
+        try:
+            value = distance(self._reference, outputs(bench.open(self.candidate(recipe, bench)), self._probes))
+        except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises: this recipe cannot run, which is the finding
+            return math.inf
+        return value if math.isfinite(value) else math.inf

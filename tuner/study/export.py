@@ -1,0 +1,116 @@
+"""Rebuild any trial's model from the study and the float model alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import ModelError, OptionError, StudyError
+from ..calibration.ranges import Ranges
+from ..graph.analyse import analyse
+from ..graph.load import load
+from ..graph.model import Model
+from ..graph.serialize import write
+from ..quantization import recipefile
+from ..quantization.builder import Builder
+from ..targets.base import Target
+from .calibrate import RANGES
+from .provenance import stamp
+from .store import BUILD, Store
+
+
+def export_trial(store: Store, trial: int | Literal["best"], out: Path, model_path: Path | None = None) -> Path:
+    """Write a trial's model, bit-equal to the one that was scored on real kernels, without data or evaluation.
+
+    Args:
+        trial: Its number, or `best` for the cheapest that holds the target.
+        model_path: The float model, None for where it was when the study began.
+
+    Raises:
+        StudyError: There is no such trial, or nothing was calibrated yet.
+        ModelError: The float model is missing or not the study's.
+        OutputError: The file cannot be written.
+    """
+    record = store.best() if trial == "best" else store.trial(trial)
+    if record is None:
+        raise StudyError(
+            f"no trial of the study {store.name!r} holds the target, so there is no best one.\n"
+            "Name a trial with --trial N; `autoquant trials` lists them."
+        )
+    model = float_model(store, model_path)
+    builder = _builder(model, ranges_of(store), target_of(store))
+    candidate = builder.build(record.recipe)
+    stamp(candidate.proto, model, record.recipe, builder.target)
+    write(candidate.proto, candidate.weights, out)
+    return out
+
+
+def quantize_recipe(
+    model_path: Path, recipe_path: Path, out: Path, store: Store | None = None
+) -> tuple[Path, Mapping[str, str]]:
+    """Write the model of a recipe.json, also of one edited by hand.
+
+    Args:
+        store: Where to find ranges that the recipe does not hold.
+
+    Returns:
+        The file, and layer → precision as built.
+
+    Raises:
+        OptionError: The file is no recipe, is of another model, or asks for ranges that it does not hold.
+        ModelError: The float model cannot be used.
+        OutputError: The file cannot be written.
+    """
+    try:
+        data: Any = json.loads(recipe_path.read_text())
+    except OSError as error:
+        raise OptionError(f"cannot read the recipe {recipe_path}: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise OptionError(f"{recipe_path} is not JSON: {error}.") from None
+    model = load(model_path)
+    replay = recipefile.from_json(data, analyse(model), model.fingerprint, ranges_of(store) if store else None)
+    builder = _builder(model, replay.ranges, replay.target)
+    candidate = builder.build(replay.recipe, overrides=replay.overrides)
+    stamp(candidate.proto, model, replay.recipe, replay.target)
+    write(candidate.proto, candidate.weights, out)
+    return out, candidate.layers
+
+
+def float_model(store: Store, path: Path | None) -> Model:
+    """The study's float model, from `path` or from where it was.
+
+    Raises:
+        ModelError: It is missing, or its content is not the study's.
+    """
+    given = path or Path(store.get("model", ""))
+    if path is None and not given.is_file():
+        raise ModelError(f"the study's float model is no longer at {given}.\nSay where it is with --model.")
+    model = load(given)
+    if model.fingerprint != store.fingerprint.model:
+        raise ModelError(
+            f"{given} is not the study's float model (its content differs).\nName the right one with --model."
+        )
+    return model
+
+
+def ranges_of(store: Store) -> Ranges:
+    """The ranges a study recorded.
+
+    Raises:
+        StudyError: It ended before calibration.
+    """
+    data = store.get(RANGES)
+    if data is None:
+        raise StudyError(f"the study {store.name!r} ended before its calibration: there is nothing to build from.")
+    return Ranges.from_json(data)
+
+
+def target_of(store: Store) -> Target:
+    """The target profile a study was made for, weight bits included."""
+    return Target.from_json(store.get(BUILD)["target"])
+
+
+def _builder(model: Model, ranges: Ranges, target: Target) -> Builder:
+    return Builder(model, analyse(model), ranges, target)

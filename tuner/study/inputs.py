@@ -1,0 +1,135 @@
+"""What a run starts from: the request resolved against the model, the eval file and this machine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import OptionError, OutputError
+from ...evaluators.device import resolve
+from ...evaluators.evaluation import Evaluation, load_evaluation
+from ...evaluators.machine import check_installation
+from ..graph.analyse import analyse
+from ..graph.analysis import Analysis
+from ..graph.load import load
+from ..graph.model import Model
+from ..targets import profiles
+from ..targets.base import Target
+from .bench import Bench
+from .request import OBJECTIVES, Request
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A request with everything it names at hand.
+
+    Attributes:
+        bench: Where trials are scored.
+        real: The target's own kernels, None where this machine has none. Equal to `bench` for cpu on the CPU.
+        objective: `latency`, `size` or `ops`.
+        out: The output folder, existing and writable.
+        name: The study's name.
+    """
+
+    request: Request
+    model: Model
+    analysis: Analysis
+    evaluation: Evaluation
+    target: Target
+    bench: Bench
+    real: Bench | None
+    objective: str
+    out: Path
+    name: str
+
+
+def prepare(request: Request) -> Inputs:
+    """Resolve a request.
+
+    Raises:
+        AutoquantError: Whatever is wrong with it; nothing has been written but the output folder.
+    """
+    check_installation()
+    if request.max_trials is not None and request.max_trials < 1:
+        raise OptionError(f"--max-trials must be at least 1, but got {request.max_trials}.")
+    if request.timeout is not None and not request.timeout > 0:
+        raise OptionError(f"--timeout must be above 0 seconds, but got {request.timeout:g}.")
+    if request.threads is not None and request.threads < 1:
+        raise OptionError(f"--threads must be at least 1, but got {request.threads}.")
+    device = resolve(request.device)
+    target = profiles.get(request.target)
+    bench = Bench.on(device, target, request.threads)
+    real = Bench.of_target(target, request.threads)
+    objective = request.objective or ("latency" if real else "ops")
+    if objective not in OBJECTIVES:
+        raise OptionError(f"--objective must be one of {', '.join(OBJECTIVES)}, but got {objective!r}.")
+    if objective == "latency" and real is None:
+        raise OptionError(
+            f"--objective latency needs the target's runtime on this machine, and {target.name} is not here.\n"
+            "Use --objective ops or size."
+        )
+    model = load(request.model)
+    evaluation = load_evaluation(request.evaluate, model_path=request.model)
+    out = request.folder
+    writable(out)
+    return Inputs(
+        request=request,
+        model=model,
+        analysis=analyse(model),
+        evaluation=evaluation,
+        target=target,
+        bench=bench,
+        real=real,
+        objective=objective,
+        out=out,
+        name=request.study_name or study_name(request, target, bench, objective),
+    )
+
+
+def study_name(request: Request, target: Target, bench: Bench, objective: str) -> str:
+    """The name of the study that this request continues: equal for requests that ask for the same search.
+
+    The budget is no part of it. What is usually left alone goes into a short hash.
+    """
+    name = f"{Path(request.model).stem} {request.target_drop} {objective} {request.strategy}"
+    rest = {
+        "target": target.name,
+        "device": bench.device.provider,
+        "seed": request.seed,
+        "keep_float": sorted(request.keep_float),
+        "only": sorted(request.only),
+        "fix": dict(sorted(request.fix.items())),
+    }
+    usual = {
+        **rest,
+        "target": "cpu",
+        "device": "CPUExecutionProvider",
+        "seed": 0,
+        "keep_float": [],
+        "only": [],
+        "fix": {},
+    }
+    if rest == usual:
+        return name
+    return f"{name} #{hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def writable(folder: Path) -> None:
+    """Make the folder and see that a file can be written there.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"autoquant")
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(f"--out {folder} is a file, not a folder.\nName another folder with --out.") from None
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        raise OutputError(f"cannot write into the output folder {folder}: {why}.\nName another with --out.") from None

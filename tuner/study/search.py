@@ -1,0 +1,151 @@
+"""The search loop: asks the strategy, carries out, records."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ...errors import AutoquantError, EvaluationError
+from ...evaluators.base import Scored
+from ...strategies.base import LAYER, OP, History, Probe, Recipe, Score, Stop
+from ...strategies.registry import make
+from .baseline import load_samples, save_samples
+from .events import PhaseStarted, Progressed, TrialFinished, TrialStarted
+from .executor import Attempt
+from .run import Run
+from .trial import TrialRecord, recipe_hash
+
+_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why the search ended: the strategy was done, or a budget was."""
+
+    by: Literal["strategy", "trials", "timeout"]
+    reason: str
+
+
+def search(run: Run) -> Ended:
+    """Do what the strategy says until it stops or the budget is spent.
+
+    Raises:
+        EvaluationError: The first trials all failed in the user's code.
+    """
+    request = run.inputs.request
+    strategy = make(request.strategy)
+    probed = 0
+    phase = ""
+    while True:
+        history = run.history()
+        if request.max_trials is not None and _told(run) >= request.max_trials:
+            return Ended("trials", f"--max-trials {request.max_trials} is reached")
+        if run.overtime:
+            return Ended("timeout", f"--timeout of {request.timeout:g} s is over")
+        action = strategy.next(history)
+        wanted = "sensitivity" if isinstance(action, Probe) else "search"
+        if wanted != phase and not isinstance(action, Stop):
+            phase = wanted
+            run.observer(PhaseStarted("sensitivity" if phase == "sensitivity" else "search"))
+        match action:
+            case Stop(reason):
+                return Ended("strategy", reason)
+            case Probe(kind, recipe, _):
+                with run.clock.part("sensitivity"):
+                    run.store.put_probe(kind, recipe, run.executor.probe(recipe))
+                probed += 1
+                run.observer(Progressed(probed))
+            case Score(recipe, word):
+                with run.clock.part("search"):
+                    score(run, recipe, word, history)
+
+
+def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) -> TrialRecord:
+    """Score a recipe: one trial, told whatever happens."""
+    if history is not None and recipe in history.scored:
+        raise RuntimeError(f"strategy {run.inputs.request.strategy!r} asked for a recipe twice: {recipe!r}")
+    began = time.monotonic()
+    number = run.store.start(recipe, phase)
+    layers = len(run.inputs.analysis.layers)
+    run.observer(TrialStarted(number, phase, _int8(run, recipe), layers, _settings(recipe)))
+    try:
+        known, origin = _known(run, recipe)
+        attempt = run.executor.score(recipe, lambda done, total: run.observer(Progressed(done, total)), known)
+        record = _complete(run, number, recipe, attempt, origin)
+    except AutoquantError as error:
+        record = run.store.fail(number, str(error).splitlines()[0])
+        _finished(run, record, began)
+        _give_up(run, error)
+        return record
+    except BaseException:
+        run.store.fail(number, "interrupted: the run was stopped", interrupted=True)
+        raise
+    _finished(run, record, began)
+    return record
+
+
+def samples_file(run: Run, recipe: Recipe) -> Path:
+    """Where the per-sample scores of a recipe lie, beside the study."""
+    kind = "simulated" if run.inputs.bench.simulated else "fused"
+    return run.inputs.out / "samples" / f"{recipe_hash(recipe)}.{kind}.npy"
+
+
+def _complete(run: Run, number: int, recipe: Recipe, attempt: Attempt, origin: str) -> TrialRecord:
+    if attempt.samples is not None:
+        path = samples_file(run, recipe)
+        path.parent.mkdir(exist_ok=True)
+        save_samples(path, attempt.samples)
+    return run.store.complete(number, replace(attempt.measured, reused_from=origin))
+
+
+def _known(run: Run, recipe: Recipe) -> tuple[Scored | None, str]:
+    """A full score of the recipe from a sibling study, and where it comes from."""
+    found = run.store.find(recipe, run.inputs.bench.scored_on())
+    if found is None:
+        return None, ""
+    study, record = found
+    assert record.metric is not None
+    samples = load_samples(samples_file(run, recipe))
+    return Scored(record.metric, samples, 0.0), f"{study}#{record.number}"
+
+
+def _told(run: Run) -> int:
+    return sum(record.state != "running" and not record.interrupted for record in run.store.trials())
+
+
+def _int8(run: Run, recipe: Recipe) -> int:
+    return sum(recipe.get(LAYER + layer.group) == "int8" for layer in run.inputs.analysis.layers)
+
+
+def _settings(recipe: Recipe) -> dict[str, str]:
+    settings = {name: value for name, value in recipe.items() if not name.startswith((LAYER, OP))}
+    return {**settings, "glue": ", ".join(recipe.glue("int8")) or "float"}
+
+
+def _finished(run: Run, record: TrialRecord, began: float) -> None:
+    best = run.history().best
+    run.observer(
+        TrialFinished(
+            number=record.number,
+            state="failed" if record.state == "running" else record.state,
+            metric=record.metric,
+            drop=record.drop,
+            cost=record.cost,
+            feasible=record.feasible,
+            seconds=time.monotonic() - began,
+            int8_layers=record.int8_layers or 0,
+            speedup=record.speedup,
+            best=best.number if best else None,
+            error=record.error,
+            reused=bool(record.reused_from),
+        )
+    )
+
+
+def _give_up(run: Run, error: AutoquantError) -> None:
+    """Raise the error when nothing but failures has come back: the cause is the code, not the recipe."""
+    told = run.usable()
+    if isinstance(error, EvaluationError) and len(told) >= _FAILURES and all(r.state == "failed" for r in told):
+        raise error

@@ -1,0 +1,60 @@
+"""Which studies lie in a database, and whether a request may go on with them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import optuna
+
+from ...errors import StudyError
+from . import database
+from .fingerprint import Fingerprint
+from .inputs import Inputs
+from .store import Store, names
+
+DATABASE = "study.db"
+
+
+def location(inputs: Inputs) -> str:
+    """The storage URL of a request: `--storage`, else `study.db` in the output folder."""
+    return database.url_of(inputs.request.storage or inputs.out / DATABASE)
+
+
+def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
+    """Refuse a request whose model, eval file or calibration differs from the study's.
+
+    Of the output folder's own database every study is of one model; of a shared one only that of the same name counts.
+
+    Raises:
+        ChangedInputsError: Naming what changed.
+    """
+    file = database.file_of(url)
+    if file is not None and not (file.exists() and file.stat().st_size):
+        return
+    try:
+        there = names(url)
+    except StudyError as error:
+        if "holds no study" in str(error):
+            return
+        raise
+    asked = [name for name in there if name == inputs.name]
+    if inputs.request.storage is None and not asked:
+        asked = there[-1:]
+    for name in asked:
+        with Store.open(url, name) as store:
+            store.fingerprint.require_same(now, store.shown)
+
+
+def forget(inputs: Inputs) -> None:
+    """Drop what earlier runs left: the folder's database, or the study of this name in a shared one."""
+    url = location(inputs)
+    if inputs.request.storage is not None:
+        with suppress(KeyError):
+            optuna.delete_study(study_name=inputs.name, storage=database.connect(url, write=True))
+    else:
+        for suffix in ("", "-wal", "-shm"):
+            (inputs.out / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+    for name in ("feeds.npz", "baseline.npy"):
+        (inputs.out / name).unlink(missing_ok=True)
+    for path in (inputs.out / "samples").glob("*.npy"):
+        path.unlink()

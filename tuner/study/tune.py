@@ -1,0 +1,223 @@
+"""A tuning run from the request to the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ... import __version__
+from ...evaluators.machine import versions
+from ..quantization.builder import Builder
+from ..quantization.cost import shares
+from . import baseline as baselines
+from . import calibrate as calibration
+from .baseline import Baseline
+from .bench import Bench
+from .calibrate import Calibration
+from .clock import Clock
+from .confirm import confirm, on_real_kernels
+from .deliver import deliver
+from .events import BaselineScored, Noted, Observer, PhaseStarted, Progressed, SearchStarted, ignore
+from .executor import Executor
+from .fingerprint import Fingerprint
+from .inputs import Inputs, prepare
+from .lock import FolderLock
+from .request import Request
+from .result import Result
+from .run import Run
+from .search import Ended, search
+from .space import build_space
+from .store import BUILD, FINGERPRINT, TARGET_DROP, Store
+from .studies import forget, location, require_same_inputs
+
+BASELINE = "baseline"
+RESULT = "result"
+SECONDS = "seconds"
+_SAMPLES = "baseline.npy"
+
+
+def tune(request: Request, observer: Observer = ignore) -> Result:
+    """Search the best quantization of a model and write it, or go on where an earlier run stopped.
+
+    Writes `model.onnx`, `recipe.json` and the study; the report is its caller's.
+
+    Raises:
+        AutoquantError: Something about the request, the model, the evaluation or the machine.
+        KeyboardInterrupt: Ctrl-C; the study is whole and the same request goes on.
+    """
+    clock = Clock()
+    observer(PhaseStarted("load"))
+    inputs = prepare(request)
+    for note in inputs.model.notes:
+        observer(Noted(note))
+    with FolderLock(inputs.out, request.command):
+        if request.fresh:
+            forget(inputs)
+        with _open(inputs) as store:
+            try:
+                return _run(inputs, store, observer, clock)
+            finally:
+                store.put({SECONDS: clock.seconds()})
+                store.checkpoint()
+
+
+def _open(inputs: Inputs) -> Store:
+    """The study of this request, made or found, after its inputs were compared."""
+    now = Fingerprint(inputs.model.fingerprint, inputs.evaluation.fingerprint, calibration.fingerprint(inputs))
+    url = location(inputs)
+    require_same_inputs(url, inputs, now)
+    request = inputs.request
+    # Which choices there are does not depend on ranges; which are offered does, and is settled after calibration.
+    space = build_space(inputs.analysis, inputs.target, calibrated=inputs.analysis.tensors)
+    return Store.create(
+        url,
+        inputs.name,
+        space,
+        version=__version__,
+        owner=str(inputs.out.resolve()),
+        attributes={
+            FINGERPRINT: now.to_json(),
+            TARGET_DROP: {"value": request.target_drop.value, "relative": request.target_drop.relative},
+            BUILD: {"target": inputs.target.to_json(), "bench": inputs.bench.simulated},
+            "model": str(inputs.model.path.resolve()),
+            "higher_is_better": inputs.evaluation.higher_is_better,
+            "objective": inputs.objective,
+            "strategy": request.strategy,
+            "seed": request.seed,
+            "options": {
+                "keep_float": list(request.keep_float),
+                "only": list(request.only),
+                "fix": dict(request.fix),
+            },
+            "layers": [layer.name for layer in inputs.analysis.layers],
+            "versions": versions(),
+            "command": request.command,
+        },
+    )
+
+
+def _run(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Result:
+    clock.resume(store.get(SECONDS, {}))
+    resumed = _resume(store, observer)
+    measured = _baseline(inputs, store, observer, clock)
+    done = _finished(inputs, store)
+    if done is not None:
+        observer(Noted("nothing left to do: this study is finished"))
+        return done
+    calibrated = _calibrate(inputs, store, measured, observer, clock)
+    run = _prepare(inputs, store, measured, calibrated, observer, clock, resumed)
+    ended = search(run)
+    if inputs.bench.simulated and inputs.real is not None:
+        run, ended = _on_target(run, calibrated, ended)
+    with clock.part("materialize"):
+        result = deliver(run, confirm(run), ended)
+    result = replace(result, seconds=clock.seconds())
+    store.put({RESULT: {"result": result.to_json(), "ended": ended.by, "max_trials": inputs.request.max_trials}})
+    return result
+
+
+def _resume(store: Store, observer: Observer) -> int:
+    """Take over what a dead process left; the number of trials that are there."""
+    for number, _ in store.reclaim():
+        observer(Noted(f"trial {number} was cut off by the end of an earlier run and will be tried again"))
+    there = sum(record.state != "running" and not record.interrupted for record in store.trials())
+    if there:
+        observer(Noted(f"resuming the study {store.name!r}: {there} trials are there"))
+    return there
+
+
+def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Baseline:
+    """The float model's score: from the study (a few samples checked again), else measured."""
+    observer(PhaseStarted("baseline"))
+    known: dict[str, Any] | None = store.inherited(BASELINE)
+    samples = baselines.load_samples(inputs.out / _SAMPLES)
+    here = inputs.bench.scored_on()
+    record = calibration.needs_reservoir(inputs, store)
+    with clock.part("baseline"):
+        complete = known is not None and (samples is not None or known["samples"] is None)
+        if known is not None and complete and not record and known["scored_on"] == here:
+            measured = baselines.recheck(inputs, known["metric"], samples, known["seconds"])
+        else:
+            measured = baselines.measure(inputs, lambda done, total: observer(Progressed(done, total)), record=record)
+            if measured.samples is not None:
+                baselines.save_samples(inputs.out / _SAMPLES, measured.samples)
+    count = None if measured.samples is None else len(measured.samples)
+    store.put({BASELINE: {"metric": measured.metric, "samples": count, "seconds": measured.seconds, "scored_on": here}})
+    observer(BaselineScored(measured.metric, count, measured.seconds))
+    return measured
+
+
+def _calibrate(inputs: Inputs, store: Store, measured: Baseline, observer: Observer, clock: Clock) -> Calibration:
+    observer(PhaseStarted("calibration"))
+    reservoir = measured.recorder.feeds() if measured.recorder else None
+    with clock.part("calibration"):
+        return calibration.calibrate(inputs, store, reservoir, lambda done: observer(Progressed(done)), observer)
+
+
+def _prepare(
+    inputs: Inputs,
+    store: Store,
+    measured: Baseline,
+    calibrated: Calibration,
+    observer: Observer,
+    clock: Clock,
+    resumed: int,
+) -> Run:
+    request, ranges = inputs.request, calibrated.ranges
+    space = build_space(
+        inputs.analysis,
+        inputs.target,
+        shares(inputs.analysis, inputs.model, ranges.shapes, inputs.objective),
+        calibrated=set(ranges.values),
+        keep_float=request.keep_float,
+        only=request.only,
+        fix=request.fix,
+    )
+    builder = Builder(inputs.model, inputs.analysis, ranges, inputs.target)
+    executor = Executor(inputs, builder, ranges, measured, calibrated.probes, calibrated.timed)
+    observer(
+        SearchStarted(
+            layers=len(inputs.analysis.layers),
+            target=str(request.target_drop),
+            objective=inputs.objective,
+            strategy=request.strategy,
+            max_trials=request.max_trials,
+            timeout=request.timeout,
+            resumed=resumed,
+        )
+    )
+    return Run(inputs, store, space, executor, measured, ranges, calibrated.timed, observer, clock, resumed)
+
+
+def _on_target(run: Run, calibrated: Calibration, ended: Ended) -> tuple[Run, Ended]:
+    """Move to the target's own kernels: simulated scores screen, real ones decide.
+
+    The best simulated trials are scored again there; where none holds, the search goes on there.
+    """
+    inputs = run.inputs
+    assert inputs.real is not None
+    inputs = replace(inputs, bench=Bench.on(inputs.real.device, inputs.target, inputs.request.threads))
+    run.observer(Noted("scoring the best trials again on the target's own kernels"))
+    measured = baselines.measure(inputs, lambda done, total: run.observer(Progressed(done, total)), record=False)
+    moved = _prepare(inputs, run.store, measured, calibrated, run.observer, run.clock, run.resumed)
+    on_real_kernels(run, moved)
+    if moved.history().best is None and ended.by == "strategy":
+        ended = search(moved)
+    return moved, ended
+
+
+def _finished(inputs: Inputs, store: Store) -> Result | None:
+    """The stored result, where this request would only find it again."""
+    held = store.get(RESULT)
+    if held is None or held["ended"] == "timeout" or held["max_trials"] != inputs.request.max_trials:
+        return None
+    files = {name: inputs.out / file for name, file in (("model", "model.onnx"), ("recipe", "recipe.json"))}
+    result = Result.from_json(held["result"], files)
+    if not all(path.exists() for path in files.values()):
+        return None
+    return result if files["model"].stat().st_size + _data(inputs) == result.size["tuned_bytes"] else None
+
+
+def _data(inputs: Inputs) -> int:
+    path = inputs.out / "model.onnx.data"
+    return path.stat().st_size if path.exists() else 0

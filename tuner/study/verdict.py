@@ -1,0 +1,59 @@
+"""What a run may claim: met, not met, or nothing gained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .confirm import Confirmed
+from .request import TargetDrop
+from .result import Status
+
+LEAST_SHARE = 0.1
+
+
+def judge(
+    found: Confirmed | None, target: TargetDrop, objective: str, layers: Mapping[str, int], reason: str
+) -> tuple[Status, str]:
+    """The status and one sentence why.
+
+    Args:
+        layers: As in result.json.
+        reason: Why the search ended.
+    """
+    if found is None:
+        return "not_met", f"no trial could be scored: {reason}"
+    drop = f"{100 * found.drop:.2f}%" if target.relative else f"{found.drop:.4g}"
+    if not found.holds:
+        return "not_met", f"the best effort loses {drop} where {target} is allowed; {reason}"
+    if objective == "latency" and found.latency is not None and found.latency.speedup_ci[0] <= 1.0:
+        low, high = found.latency.speedup_ci
+        return "no_gain", (
+            f"nothing that holds the target is faster than the float model beyond noise: the best runs at "
+            f"{found.latency.speedup:.2f}x ({low:.2f} to {high:.2f}); keep the float model"
+        )
+    if layers["int8"] < LEAST_SHARE * layers["total"]:
+        return "no_gain", (
+            f"only {layers['int8']} of {layers['total']} layers can run on integers within the target; "
+            "keep the float model"
+        )
+    return "met", f"loses {drop} where {target} is allowed"
+
+
+def warnings(found: Confirmed | None, objective: str, noise: float, target: TargetDrop) -> list[str]:
+    """What the user should read beside the verdict."""
+    said: list[str] = []
+    if found is None:
+        return said
+    if found.latency is not None and objective != "latency" and found.latency.speedup_ci[1] < 1.0:
+        said.append(f"runs at {found.latency.speedup:.2g}x of the float model here")
+    if noise > 0:
+        shown = f"{100 * noise:.3g}%" if target.relative else f"{noise:.3g}"
+        said.append(f"the metric moves by {shown} from one evaluation of the same model to the next")
+    changed = [name for name, ran in found.layers.items() if ran != found.candidate.layers.get(name, ran)]
+    if changed:
+        said.append(
+            f"{len(changed)} layers run otherwise than the recipe says, the first {changed[0]} "
+            f"({found.candidate.layers[changed[0]]} in the recipe, {found.layers[changed[0]]} here)"
+        )
+    said.extend(found.candidate.notes)
+    return said
