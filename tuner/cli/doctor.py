@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.text import Text
 
     from ..report import format as write
-    from .console import console
+    from .console import show
 
     marks = {"ok": ("✓", "green"), "absent": (write.MISSING, "dim"), "broken": ("✗", "bold red")}
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(
             Text(mark, style=style), finding.name, Text(finding.text, style="dim" if finding.state == "absent" else "")
         )
-    out = console()
-    out.print(table)
+    show(table)
     if sick:
-        out.print("\nSomething essential does not work: see ✗.", style="bold red")
+        show(Text("\nSomething essential does not work: see ✗.", style="bold red"))
     return int(sick)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures, indent=2))
         return 0
-    from .console import console
+    from .console import show
 
-    console().print(table(figures))
+    show(table(figures))
     return 0

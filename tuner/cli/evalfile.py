@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,8 +84,10 @@ def source(model: str, wanted: Signature) -> str:
     first = wanted.inputs[0].name if wanted.inputs else "x"
     lines = "\n".join(f"    {tensor}" for tensor in wanted.inputs)
     outputs = "\n".join(f"    {tensor}" for tensor in wanted.outputs)
-    rows = "DATA[{0!r}][indices]" if batch is not None else "DATA[{0!r}][indices[0]]"
-    entries = "\n".join(f"        {t.name!r}: {rows.format(t.name)}.astype({t.dtype!r})," for t in wanted.inputs)
+    rows = "DATA[{0}][indices]" if batch is not None else "DATA[{0}][indices[0]]"
+    entries = "\n".join(
+        f"        {quoted(t.name)}: {rows.format(quoted(t.name))}.astype({quoted(t.dtype)})," for t in wanted.inputs
+    )
     if wanted.classifies:
         metric = "accuracy"
         compare = "output.argmax(-1) == labels" if batch is not None else "[(output.argmax(-1) == labels[0]).all()]"
@@ -117,7 +120,7 @@ def load():
 
 
 DATA = dict(load())
-num_samples = len(DATA[{first!r}])
+num_samples = len(DATA[{quoted(first)}])
 {declared}
 
 
@@ -133,7 +136,7 @@ def score(session, indices):
     scores = []
     for start in range(0, len(indices), BATCH):
         chunk = np.asarray(indices[start : start + BATCH])
-        output = session.run([{wanted.outputs[0].name!r}], feed({chunk}))[0]{cut}
+        output = session.run([{quoted(wanted.outputs[0].name)}], feed({chunk}))[0]{cut}
         labels = DATA["labels"][chunk]
         scores.extend({compare})
     return np.asarray(scores)
@@ -145,3 +148,8 @@ def calibration():
     for start in range(0, len(chosen), BATCH):
         yield feed({chunk.replace("chunk", "chosen[start : start + BATCH]")})
 '''
+
+
+def quoted(text: str) -> str:
+    """A Python string literal in double quotes."""
+    return json.dumps(text)

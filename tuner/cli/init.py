@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from .arguments import Subparsers
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{args.out} is written. It reads data.npz beside it with the arrays {names}: change load() to read your data."
     )
-    print(f"Try it:  autoquant eval {args.model} --eval {args.out}")
-    print(f"Tune:    autoquant tune --model {args.model} --eval {args.out} --target-drop 1%")
+    model, out = shlex.quote(str(args.model)), shlex.quote(str(args.out))
+    print(f"Try it:  autoquant eval {model} --eval {out}")
+    print(f"Tune:    autoquant tune --model {model} --eval {out} --target-drop 1%")
     return 0

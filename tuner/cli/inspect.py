@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(to_json(model, analysis, target), indent=2))
         return 0
-    from .console import console
+    from .console import show
 
-    console().print(render(model, analysis, target))
+    show(render(model, analysis, target))
     return 0

@@ -93,17 +93,19 @@ class LiveView:
         known = self._progress
         table = Table.grid(padding=(0, 1))
         table.add_column(width=1)
-        table.add_column(min_width=11)
+        table.add_column(width=11, no_wrap=True)
         table.add_column(overflow="ellipsis", no_wrap=True)
+        table.add_column(min_width=0)
         for phase in known.spent:
             active = phase == known.phase and not self._ended
             mark = Text("●", style="cyan") if active else Text("✓", style="green")
             if self._ended and phase == known.phase and phase != "deliver":
                 mark = Text("■", style="yellow")
-            table.add_row(mark, Text(phase, style="bold" if active else ""), self._detail(phase, active))
+            bar = self._bar(phase) if active else None
+            table.add_row(mark, Text(phase, style="bold" if active else ""), self._detail(phase, active), bar or "")
         return table
 
-    def _detail(self, phase: Phase, active: bool) -> RenderableType:
+    def _detail(self, phase: Phase, active: bool) -> Text:
         known = self._progress
         words = [word for word in (self._found(phase), write.clock(known.seconds(phase))) if word]
         if not active:
@@ -113,15 +115,16 @@ class LiveView:
             words.append(f"{'at most' if left.bound else 'about'} {write.clock(left.seconds)} left")
         elif phase == "search" and known.search is not None and known.search.max_trials is None:
             words.append("until nothing improves")
-        text = Text(" · ".join(words))
+        return Text(" · ".join(words))
+
+    def _bar(self, phase: Phase) -> ProgressBar | None:
+        known = self._progress
         done, total = known.done, known.total
         if phase == "search":  # whose units are the samples of the running trial
             done, total = known.told, known.search.max_trials if known.search else None
-        if not total or self._console.width < 70:
-            return text
-        row = Table.grid(padding=(0, 1))
-        row.add_row(text, ProgressBar(total=total, completed=min(done, total), width=20))
-        return row
+        if not total or self._console.width < 100:
+            return None
+        return ProgressBar(total=total, completed=min(done, total), width=16)
 
     def _found(self, phase: Phase) -> str:
         known = self._progress

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     if args.csv:
         frame(trials).to_csv(sys.stdout, index=False)
         return 0
-    from .console import console
+    from .console import show
 
     what = asked(store)
-    console().print(table(trials, relative=what.target.relative, target=str(what.target)))
+    show(table(trials, relative=what.target.relative, target=str(what.target)))
     return 0

@@ -122,19 +122,18 @@ def request(args: argparse.Namespace) -> Request:
 def run(args: argparse.Namespace) -> int:
     """Tune, show it, print the outcome."""
     asked = request(args)
-    from ..report.publish import publish
-    from ..study.tune import tune
+    from ..report.run import tune_and_report
     from .observe import observe
 
     # With --json the program that reads stdout gets the result alone: what the user's eval file prints goes aside.
     aside = contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext()
     with aside, observe(args.model.name) as observer:
-        result = publish(tune(asked, observer), asked)
+        result = tune_and_report(asked, observer)
     if args.json:
         print(json.dumps(result.to_json(), indent=2))
     else:
         from ..report.summary import summary
-        from .console import console
+        from .console import show
 
-        console().print(summary(result))
+        show(summary(result))
     return result.exit_status

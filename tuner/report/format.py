@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-MISSING = "–"  # noqa: RUF001 - the dash of tables, not a minus
-TIMES = "×"  # noqa: RUF001 - the sign itself
+MISSING = "–"
+TIMES = "×"
 
 
 def metric(value: float | None) -> str:
@@ -77,7 +77,7 @@ def size(value: float | None) -> str:
     if value is None:
         return MISSING
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= factor:
+        if value >= 0.9995 * factor:  # 999,999 bytes are 1 MB, not 1000 kB
             scaled = value / factor
             return f"{scaled:.0f} {unit}" if scaled >= 100 else f"{scaled:.3g} {unit}"
     return f"{value:.0f} B"

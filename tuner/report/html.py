@@ -75,7 +75,8 @@ def _tiles(result: Mapping[str, Any], target: TargetDrop) -> str:
 
     if tuned:
         drop = write.drop(tuned["drop"], target.relative)
-        words, picture = f"drop {drop}, {target} allowed", ""
+        better = f"{write.drop(-tuned['drop'], target.relative)} better than float"
+        words, picture = better if tuned["drop"] < 0 else f"drop {drop}, {target} allowed", ""
         if tuned.get("drop_ci"):
             low, high = tuned["drop_ci"]
 

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..study.recover import DATABASE
 from ..study.result import Result
 from . import format as write
 
@@ -142,10 +143,8 @@ def shown(path: Path) -> str:
 
 
 def study_words(result: Result) -> str:
-    """The words after a verb that name this run's study: the folder where the study lies in it, else the storage."""
-    storage = result.study.get("storage", "")
-    folder = next((Path(path).parent for path in result.files.values()), None)
-    name = result.study.get("name", "")
-    if folder is not None and (not storage or storage.endswith("study.db")):
-        return shlex.join([shown(folder)])
-    return shlex.join([storage, "--study-name", name] if name else [storage])
+    """The words after a verb that name this run's study: its folder, or else the storage and the study's name."""
+    storage, name = result.study["storage"], result.study["name"]
+    if Path(storage).name == DATABASE and "://" not in storage:
+        return shlex.join([shown(Path(storage).parent)])
+    return shlex.join([storage, "--study-name", name])

@@ -1,0 +1,89 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autoquant.tuner.report.summary import summary
+from autoquant.tuner.study.result import Tuned
+from rich.console import Console
+
+from tests.tuner.report.made import result
+
+
+def text(width: int = 140, **other: Any) -> str:
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(summary(result(**other)))
+    return captured.get()
+
+
+def test_says_what_was_reached_and_where() -> None:
+    shown = text()
+    for words in (
+        "✓ target met",
+        "trial 5 loses 0.66% of 1%.",
+        "0.7148",
+        "0.7101",
+        "drop 0.66% of 1% allowed (95% interval on unseen data: 0.10% to 1.20%)",
+        "12.4 ms",
+        "7.20 ms",
+        "1.72× as fast (95%: 1.68× to 1.76×) on cpu, 2 threads",
+        "3.8× smaller",
+        "9 int8",
+        "3 fp32",
+        "6 trials: 4 complete, 1 stopped early, 1 failed; 5.2 full evaluations",
+        "! Ranges come from 200",
+        "m.autoquant/model.onnx",
+        "autoquant trials m.autoquant",
+        "autoquant dashboard m.autoquant",
+        "the same command again",
+    ):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [("not_met", "✗ target not met"), ("no_gain", "nothing gained: keep the float model")]
+)
+def test_says_so_when_it_is_no_success(status: str, words: str) -> None:
+    assert words in text(status=status)
+
+
+def test_no_speed_is_claimed_inside_the_noise() -> None:
+    latency = {"baseline_ms": 10.0, "tuned_ms": 9.9, "speedup": 1.01, "speedup_ci": [0.97, 1.04], "device": "cpu"}
+    assert "1.01×: no difference beyond noise (95%: 0.97× to 1.04×) on cpu" in text(latency=latency)
+
+
+def test_slower_is_called_slower() -> None:
+    latency = {"baseline_ms": 8.0, "tuned_ms": 10.0, "speedup": 0.8, "speedup_ci": [0.78, 0.82], "device": "cpu"}
+    assert "0.80× as fast: slower" in text(latency=latency)
+
+
+def test_nothing_found_leaves_dashes() -> None:
+    shown = text(
+        status="not_met", tuned=None, latency=None, size={"baseline_bytes": 18_600_000, "tuned_bytes": 0}, files={}
+    )
+    assert "×" not in shown
+    assert "1% allowed" in shown
+    assert " 0 B" not in shown
+    assert "autoquant trials m.autoquant\n" in "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+
+
+def test_better_than_float_is_no_negative_drop() -> None:
+    assert "0.12% better than float" in text(tuned=Tuned(5, 0.7157, -0.0012, None))
+
+
+def test_a_shared_storage_is_named_with_the_study() -> None:
+    study = {"storage": "postgresql://host/db", "name": "m 1% ops auto"}
+    assert "autoquant trials postgresql://host/db --study-name 'm 1% ops auto'" in text(study=study)
+
+
+def test_a_folder_with_blanks_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "autoquant trials 'my model.autoquant'" in text(folder=tmp_path / "my model.autoquant")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_loses_no_figure(width: int) -> None:
+    shown = text(width)
+    assert "0.7101" in shown
+    assert "7.20 ms" in shown
+    assert all(len(line) <= width for line in shown.splitlines())
