@@ -79,9 +79,14 @@ class Builder:
         dtype = self.target.activation[symmetry]
         low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), symmetry)
         scale, zero_point = scales.activation(low, high, symmetric=symmetry == "symmetric", dtype=dtype)
-        if tensor in self.clips and dtype == "uint8":
-            scale = scales.inside_clip(scale, zero_point, *self.clips[tensor])
-        return Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, dtype), dtype)
+        return self.fitted(tensor, Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, dtype), dtype))
+
+    def fitted(self, tensor: str, made: Quantization) -> Quantization:
+        """The same scale, or one that ends where the tensor's Relu or Clip does: past it no value lies."""
+        if tensor not in self.clips or made.dtype != "uint8":
+            return made
+        scale = scales.inside_clip(np.float32(made.scale), int(made.zero_point), *self.clips[tensor])
+        return Quantization(np.asarray(scale, np.float32), made.zero_point, made.dtype)
 
     def rank(self, tensor: str) -> int:
         """Number of dimensions, 0 if unknown."""
@@ -211,7 +216,11 @@ class _Build:
         if root is None:
             return
         writer = self._writer
-        made = self._quantization.get(root) or self._overrides.get(root) or self._builder.parameters(root, self._recipe)
+        made = self._quantization.get(root)
+        if made is None and root in self._overrides:
+            made = self._builder.fitted(root, self._overrides[root])
+        elif made is None:
+            made = self._builder.parameters(root, self._recipe)
         self._quantization[root] = self._quantization[tensor] = made
         scale = writer.constant(f"{tensor}/scale", made.scale)
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)

@@ -1,0 +1,108 @@
+"""What really ran on integers: read from ONNX Runtime's optimized graph, under a user's default options."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from ...evaluators.session import open_session
+from ..graph.analysis import Analysis
+from .candidate import Candidate
+
+INTEGER_KERNELS = frozenset(
+    {
+        *("QLinearConv", "ConvInteger", "QLinearConvTranspose"),
+        *("QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm"),
+        *("DynamicQuantizeMatMul", "MatMulNBits", "QMoE", "QAttention", "DynamicQuantizeLSTM"),
+    }
+)
+"""Compute operators of ONNX Runtime that multiply integers."""
+
+# What ONNX Runtime appends to the name of the node it makes a kernel of.
+_APPENDED = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion(_?\w*)|_\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A node of the optimized graph that multiplies integers.
+
+    Attributes:
+        name: Its name there.
+        op_type: Its operator.
+        layer: The layer it computes, None where it is none of the analysis (quantized in the float model already).
+    """
+
+    name: str
+    op_type: str
+    layer: str | None
+
+
+def ran(model: Path | Candidate, analysis: Analysis) -> dict[str, str]:
+    """Which precision each layer of a built model runs in on ONNX Runtime's CPU provider.
+
+    Every kernel of the optimized graph that multiplies integers is attributed to a layer by the name `Builder` gave its
+    node, which ONNX Runtime keeps; a layer without one runs in float. fp16 layers run as fp32: the CPU provider has no
+    float16 kernels.
+
+    Args:
+        model: A model file that `Builder` made, or a candidate in memory.
+        analysis: Of the float model.
+
+    Returns:
+        Layer name → `int8` or `fp32`.
+
+    Raises:
+        ModelError: ONNX Runtime does not take the model.
+    """
+    integer = {kernel.layer for kernel in integer_kernels(model, analysis)}
+    return {layer.name: "int8" if layer.name in integer else "fp32" for layer in analysis.layers}
+
+
+def integer_kernels(model: Path | Candidate, analysis: Analysis) -> list[Kernel]:
+    """All integer kernels of the optimized graph, bodies of control flow included."""
+    layers = {layer.name for layer in analysis.layers}
+    return [
+        Kernel(node.name, node.op_type, _layer(node.name, layers))
+        for node in _nodes(optimized(model).graph)
+        if node.op_type in INTEGER_KERNELS
+    ]
+
+
+def optimized(model: Path | Candidate) -> onnx.ModelProto:
+    """The graph that ONNX Runtime's CPU provider runs, larger constants left out."""
+    with tempfile.TemporaryDirectory(prefix="autoquant-") as folder:
+        path = Path(folder) / "optimized.onnx"
+        if isinstance(model, Candidate):
+            open_session(model.skeleton(), weights=model.weights, optimized_path=path)
+        else:
+            open_session(model, optimized_path=path)
+        return onnx.load(path, load_external_data=False)
+
+
+def _layer(name: str, layers: set[str]) -> str | None:
+    """The layer whose node a kernel was made of."""
+    while name not in layers:
+        shorter = _APPENDED.sub("", name)
+        if shorter == name:
+            return None
+        name = shorter
+    return name
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+def count(layers: Mapping[str, str]) -> dict[str, int]:
+    """Layers by precision: `total`, `int8`, `fp16`, `fp32`."""
+    values = list(layers.values())
+    return {"total": len(values), **{precision: values.count(precision) for precision in ("int8", "fp16", "fp32")}}
