@@ -421,13 +421,16 @@ def save(proto: onnx.ModelProto, path: Path) -> Path:
 
 
 def external(proto: onnx.ModelProto, path: Path, data: str | None = None) -> Path:
-    """Write a model with all its initializers in one external file `data` (default `<path's name>.data`) beside it."""
+    """Write a model with its initializers in one external file `data` (default `<path's name>.data`) beside it.
+
+    Those under 64 bytes stay inside: onnxruntime cannot read axes and shapes from elsewhere.
+    """
     onnx.save_model(
         proto,
         path,
         save_as_external_data=True,
         all_tensors_to_one_file=True,
         location=data or f"{path.name}.data",
-        size_threshold=0,
+        size_threshold=64,
     )
     return path

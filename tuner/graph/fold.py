@@ -29,9 +29,7 @@ def fold_into_convs(draft: Draft) -> None:
             folded += _absorb_pad(draft, index, node)
     if folded:
         kinds = ", ".join(sorted({graph.node[i].op_type for i in folded}))
-        draft.notes.append(
-            f"{len(folded)} operators ({kinds}) folded into the Conv beside them, as ONNX Runtime would."
-        )
+        draft.notes.append(_note(len(folded), kinds))
     draft.drop_nodes(folded)
 
 
@@ -168,3 +166,8 @@ def _added(draft: Draft, index: GraphIndex, wanted: str, array: np.ndarray) -> s
     name = draft.add_constant(draft.free_name(wanted), array)
     index.initializers[name] = draft.proto.graph.initializer[-1]
     return name
+
+
+def _note(count: int, kinds: str) -> str:
+    subject, place = ("1 operator", "it") if count == 1 else (f"{count} operators", "them")
+    return f"{subject} ({kinds}) folded into the Conv beside {place}, as ONNX Runtime would."

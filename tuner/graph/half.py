@@ -12,7 +12,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from .draft import Draft
-from .index import rename_reads, subgraphs
+from .index import reads, rename_reads, subgraphs
 from .tensors import is_stub, stub
 
 _TYPE_ATTRIBUTES = frozenset(("to", "dtype", "output_dtype", "stash_type"))
@@ -50,11 +50,16 @@ def widen_half(draft: Draft) -> None:
 
 
 def _has_half(graph: onnx.GraphProto) -> bool:
+    """Whether anything within a graph is float16, beyond inputs that are cast at once and outputs cast at last."""
+    outputs = {value.name for value in graph.output}
+    inputs = {value.name for value in graph.input if _element(value) == TensorProto.FLOAT16}
     if any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.initializer):
         return True
-    if any(_element(value) == TensorProto.FLOAT16 for value in (*graph.input, *graph.output)):
-        return True
     for node in graph.node:
+        if node.op_type == "Cast" and outputs.issuperset(node.output):
+            continue
+        if node.op_type != "Cast" and not inputs.isdisjoint(reads(node)):
+            return True
         if any(a.name in _TYPE_ATTRIBUTES and a.i == TensorProto.FLOAT16 for a in node.attribute):
             return True
         if any(a.type == AttributeProto.TENSOR and a.t.data_type == TensorProto.FLOAT16 for a in node.attribute):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import inliner, numpy_helper
 
@@ -18,7 +20,7 @@ from .model import INLINE_BYTES, Model
 from .names import node_names
 from .opset import LIFTED, OLDEST, lift, raise_ir_version
 from .order import check_wiring, sort_nodes
-from .read import ExternalData, embed, fingerprint, inner_tensors, read
+from .read import ExternalData, fingerprint, inner_tensors, read
 from .tensors import NATIVE, is_stub, stub
 
 
@@ -51,34 +53,41 @@ def _strip(proto: onnx.ModelProto, external: ExternalData, path: Path) -> Draft:
     """Take the large weights out of the message. What is left is copied, so that the message's memory can go."""
     weights = {}
     stubs = []
-    try:
-        for tensor in proto.graph.initializer:
-            outside = is_stub(tensor)
-            if tensor.data_type in NATIVE and (outside or tensor.ByteSize() > INLINE_BYTES):
-                array = external.array(tensor) if outside else numpy_helper.to_array(tensor)
-                if array.nbytes > INLINE_BYTES:
-                    weights[tensor.name] = array
-                    stubs.append(tensor)
-                    continue
-            if outside:
-                embed(iter([tensor]), external)
-        embed(inner_tensors(iter(proto.graph.node)), external)
-        for function in proto.functions:
-            embed(inner_tensors(iter(function.node)), external)
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{path} is corrupt: the data of a weight do not fit its shape ({error}).") from error
+    for tensor in proto.graph.initializer:
+        array = _value(tensor, external, path)
+        if array.nbytes > INLINE_BYTES and tensor.data_type in NATIVE:
+            weights[tensor.name] = array
+            stubs.append(tensor)
+        elif is_stub(tensor):
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+        for tensor in inner_tensors(nodes):
+            if is_stub(tensor):
+                tensor.CopyFrom(numpy_helper.from_array(_value(tensor, external, path), tensor.name))
     for tensor in stubs:
         tensor.CopyFrom(stub(tensor.name, weights[tensor.name]))
-    constants_to_initializers(proto, weights)
+    try:
+        constants_to_initializers(proto, weights)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path} is corrupt: the data of a Constant do not fit its shape ({error}).") from error
     light = onnx.ModelProto()
     light.CopyFrom(proto)
     return Draft(light, weights)
 
 
+def _value(tensor: onnx.TensorProto, external: ExternalData, path: Path) -> np.ndarray:
+    if is_stub(tensor):
+        return external.array(tensor)
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path} is corrupt: the data of {tensor.name!r} do not fit its shape ({error}).") from error
+
+
 def _normalise(draft: Draft, path: Path) -> None:
     """All that loading changes, in order."""
     if draft.proto.functions:
-        draft.notes.append(f"{len(draft.proto.functions)} local functions inlined.")
+        draft.notes.append(f"{_count(len(draft.proto.functions), 'local function')} inlined.")
         draft.proto = inliner.inline_local_functions(draft.proto, convert_version=True)
         constants_to_initializers(draft.proto, draft.weights)
     check_wiring(draft.proto.graph, path)
@@ -113,9 +122,10 @@ def _drop_weight_inputs(draft: Draft) -> None:
 def _name_nodes(draft: Draft) -> None:
     """Give every node a name of its own: ONNX Runtime refuses duplicates, and layers are spoken of by name."""
     nodes = draft.proto.graph.node
-    given = [node.name for node in nodes if node.name]
-    if len(set(given)) < len(given):
-        draft.notes.append(f"{len(given) - len(set(given))} nodes shared another node's name and were renamed.")
+    count = Counter(node.name for node in nodes if node.name)
+    shared = sum(n for n in count.values() if n > 1)
+    if shared:
+        draft.notes.append(f"{shared} nodes shared a name and were renamed.")
     for node, name in zip(nodes, node_names(nodes), strict=True):
         node.name = name
 
@@ -138,3 +148,7 @@ def _drop_unread(draft: Draft) -> None:
     for i in range(len(graph.value_info) - 1, -1, -1):
         if graph.value_info[i].name not in written:
             del graph.value_info[i]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"

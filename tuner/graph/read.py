@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +128,7 @@ def fingerprint(digest: hashlib._Hash, external: ExternalData) -> str:
     return digest.hexdigest()
 
 
-def embed(tensors: Iterator[onnx.TensorProto], external: ExternalData) -> None:
-    """Bring external tensors into the message (those in bodies, attributes and functions, which stay whole)."""
-    for tensor in tensors:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            tensor.CopyFrom(numpy_helper.from_array(external.array(tensor), tensor.name))
-
-
-def inner_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+def inner_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
     """Tensors in the attributes of nodes and in the bodies of control flow."""
     for node in nodes:
         for attribute in node.attribute:
@@ -145,7 +138,7 @@ def inner_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[onnx.TensorProto]
             bodies = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
             for body in bodies:
                 yield from body.initializer
-                yield from inner_tensors(iter(body.node))
+                yield from inner_tensors(body.node)
 
 
 def _what(data: bytes) -> str:
