@@ -11,6 +11,9 @@ import numpy as np
 
 from .histogram import MANTISSA_BITS, Bins
 
+_WINDOWS = 128  # cuts examined at a time: the temporaries stay in cache
+_MOST = (2 << MANTISSA_BITS) + 2  # bins of a tensor with both signs, at worst
+
 
 def entropy(bins: Bins, symmetric: bool) -> tuple[float, float]:
     """The threshold whose clipped and quantized distribution diverges least from the values' own.
@@ -34,32 +37,29 @@ def entropy(bins: Bins, symmetric: bool) -> tuple[float, float]:
     magnitude = np.sort(np.stack([np.abs(bins.lower), np.abs(bins.upper)]), axis=0)
     width = bin_width(max(-low, high))
     counts = np.bincount((magnitude[0] / width).astype(np.intp), bins.counts)
-    levels = 128 if symmetric and low < 0 else 256
-    ends = np.arange(levels, len(counts) + 1)
-    end = int(ends[best(divergences(counts, np.zeros_like(ends), ends, levels))])
+    end = best_cut(counts, 128 if symmetric and low < 0 else 256)
     cut = max(-low, high) if end == len(counts) else end * width
     return -cut if low < 0 else 0.0, cut if symmetric or high > 0 else 0.0
 
 
 def _two_sided(bins: Bins, low: float, high: float) -> tuple[float, float]:
     width = bin_width(high - low)
-    offset = int(-low / width) + 1  # bins below zero
-    inner = np.where(bins.upper > 0, bins.lower, bins.upper)  # the edge nearer to zero
-    position = np.floor(inner / width).astype(np.intp)
-    position[inner < 0] = -np.floor(-inner[inner < 0] / width).astype(np.intp) - 1
-    position[(inner == 0) & (bins.lower < 0)] = -1
-    counts = np.bincount(position + offset, bins.counts)
-    start, end, levels = 0, len(counts), 256
+    below_zero = int(-low / width) + 1  # number of bins there
+    negative = bins.lower < 0
+    inner = np.abs(np.where(negative, bins.upper, bins.lower))  # the edge nearer to zero
+    distance = (inner / width).astype(np.intp)
+    counts = np.bincount(np.where(negative, below_zero - 1 - distance, below_zero + distance), bins.counts)
+    start, end = 0, len(counts)
     for side in ("low", "high") if -low > high else ("high", "low"):
-        if side == "low":
-            starts = np.arange(0, min(offset, end - levels) + 1)
-            start = int(starts[best(divergences(counts, starts, np.full_like(starts, end), levels), first=True)])
+        if side == "high":
+            beyond = float(counts[:start].sum())
+            end = start + best_cut(counts[start:], 256, beyond, shortest=below_zero + 1 - start)
         else:
-            ends = np.arange(max(offset + 1, start + levels), len(counts) + 1)
-            end = int(ends[best(divergences(counts, np.full_like(ends, start), ends, levels))])
+            beyond = float(counts[end:].sum())
+            start = end - best_cut(counts[:end][::-1], 256, beyond, shortest=end - below_zero)
     return (
-        low if start == 0 else (start - offset) * width,
-        high if end == len(counts) else (end - offset) * width,
+        low if start == 0 else (start - below_zero) * width,
+        high if end == len(counts) else (end - below_zero) * width,
     )
 
 
@@ -68,50 +68,64 @@ def bin_width(span: float) -> float:
     return float(2.0 ** (np.frexp(span)[1] - 1 - MANTISSA_BITS))
 
 
-def best(divergence: np.ndarray, *, first: bool = False) -> int:
-    """Index of the least divergence; of equals the widest range: the first where cuts move inwards, else the last."""
-    least = np.flatnonzero(divergence == divergence.min())
-    return int(least[0 if first else -1])
+def best_cut(counts: np.ndarray, levels: int, beyond: float = 0.0, shortest: int = 0) -> int:
+    """The number of bins to keep from the first on, between `shortest` and all, for the least divergence.
+
+    Of equals the most. For `beyond` see `divergences`.
+    """
+    first = max(shortest, levels)
+    if first >= len(counts):
+        return len(counts)
+    found = divergences(counts, levels, beyond)[first - levels :]
+    return len(counts) - int(np.argmin(found[::-1]))
 
 
-def divergences(counts: np.ndarray, starts: np.ndarray, ends: np.ndarray, levels: int) -> np.ndarray:
-    """KL(P‖Q) in nats of each window [start, end) of bins.
+def divergences(counts: np.ndarray, levels: int, beyond: float = 0.0) -> np.ndarray:
+    """KL(P‖Q) in nats when the first `levels`, `levels` + 1, …, all bins are kept.
 
     Args:
-        counts: The histogram, shape [bins].
-        starts: First bin kept, int64, shape [n].
-        ends: One past the last bin kept, shape [n]; at least `levels` bins are kept.
+        counts: The histogram, shape [bins], at least `levels` of them.
         levels: Number of quantized levels.
+        beyond: Mass that was cut on the other side already; it counts to the first bin of P.
 
     Returns:
-        float64, shape [n]; infinite where P has mass that Q lacks.
+        float64, shape [bins - levels + 1]; infinite where P has mass that Q lacks.
     """
-    total = counts.sum()
+    ends = np.arange(levels, len(counts) + 1)
     running = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
     filled = np.concatenate([[0.0], np.cumsum(counts > 0, dtype=np.float64)])
-    edges = _edges(len(counts), levels)[ends - starts - levels] + starts[:, None]
-    mass = np.diff(np.take(running, edges), axis=1)
-    spread = np.diff(np.take(filled, edges), axis=1)
-    below, above = running[starts], total - running[ends]
-    spread[:, 0] += (below > 0) & (counts[starts] == 0)
-    spread[:, -1] += (above > 0) & (counts[ends - 1] == 0)
-    lost = ((mass[:, 0] == 0) & (below > 0)) | ((mass[:, -1] == 0) & (above > 0))
-    density = np.log(np.where(mass > 0, mass, 1.0) / np.maximum(spread, 1.0))
-    cross = np.einsum("ij,ij->i", mass, density) + below * density[:, 0] + above * density[:, -1]
-    own = np.concatenate([[0.0], np.cumsum(_xlogx(counts))])
-    inside = own[ends] - own[starts]
-    first, last = counts[starts], counts[ends - 1]
-    inside += _xlogx(first + below) - _xlogx(first) + _xlogx(last + above) - _xlogx(last)
-    kept = running[ends] - running[starts]
-    result = (inside - cross) / total + np.log(np.maximum(kept, 1.0) / total)
-    return np.where(lost | (kept == 0), np.inf, result)
+    total, kept = running[-1] + beyond, running[ends]
+    above, first, last = running[-1] - kept, float(counts[0]), counts[ends - 1]
+    lost = np.zeros(len(ends), np.bool_)
+    cross = np.empty(len(ends))
+    edges = _edges(len(counts), levels)
+    for begin in range(0, len(ends), _WINDOWS):
+        part = slice(begin, begin + _WINDOWS)
+        mass = np.take(running, edges[part])
+        mass = mass[:, 1:] - mass[:, :-1]
+        spread = np.take(filled, edges[part])
+        spread = spread[:, 1:] - spread[:, :-1]
+        if beyond and not first:
+            spread[:, 0] += 1
+        spread[:, -1] += (above[part] > 0) & (last[part] == 0)
+        lost[part] = ((mass[:, -1] == 0) & (above[part] > 0)) | ((mass[:, 0] == 0) & (beyond > 0))
+        density = np.maximum(mass, 1)
+        density /= np.maximum(spread, 1, out=spread)
+        np.log(density, out=density)
+        cross[part] = np.einsum("ij,ij->i", mass, density) + beyond * density[:, 0] + above[part] * density[:, -1]
+    own = np.cumsum(_xlogx(np.asarray(counts, np.float64)))[ends - 1]
+    own += _xlogx(first + beyond) - _xlogx(first) + _xlogx(last + above) - _xlogx(last)
+    divergence = (own - cross) / total + np.log(np.maximum(kept, 1) / total)
+    return np.where(lost, np.inf, divergence)
 
 
-def _xlogx(values: np.ndarray) -> np.ndarray:
+def _xlogx(values: np.ndarray | float) -> np.ndarray:
     return np.asarray(values * np.log(np.maximum(values, 1.0)))
 
 
 @cache
 def _edges(bins: int, levels: int) -> np.ndarray:
     """Level boundaries ⌊j·m/levels⌋ of windows of m = levels … bins bins, shape [bins - levels + 1, levels + 1]."""
+    if bins < _MOST:
+        return _edges(_MOST, levels)[: bins - levels + 1]
     return np.arange(levels, bins + 1)[:, None] * np.arange(levels + 1) // levels

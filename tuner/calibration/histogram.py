@@ -17,12 +17,10 @@ COARSE_BITS = 3
 
 _ROW = 1 << MANTISSA_BITS
 _FINE = OCTAVES * _ROW
-_SHIFT = np.uint32(23 - MANTISSA_BITS)
-_COARSE_SHIFT = np.uint32(23 - COARSE_BITS)
-_MAGNITUDE = np.uint32((1 << (8 + MANTISSA_BITS)) - 1)
-_SIGN_BIT = np.uint32(8 + MANTISSA_BITS)
-_SIGN_SLOT = 15  # 2**15 > _FINE: the slots of negative values start there
-_NEGATIVE = 1 << _SIGN_SLOT
+_SHIFT = 23 - MANTISSA_BITS
+_COARSE_SHIFT = 23 - COARSE_BITS
+_MAGNITUDE = np.int32((1 << (8 + MANTISSA_BITS)) - 1)
+_NEGATIVE = 1 << 15  # above _FINE: where the slots of negative values start
 _COARSE = 1 << (8 + COARSE_BITS)
 _BLOCK = 1 << 18  # values counted at a time: the temporaries stay in cache
 _PENDING = 1 << 16  # values gathered before a count: below this, clearing the counters costs more than counting
@@ -152,11 +150,11 @@ class Histogram:
         for sign in (0, 1):
             coarse = self._coarse[sign * _COARSE : (sign + 1) * _COARSE]
             found = np.flatnonzero(coarse)
-            parts = [(found, int(_COARSE_SHIFT), coarse[found])]
+            parts = [(found, _COARSE_SHIFT, coarse[found])]
             fine = self._fine[sign]
             if fine is not None:
                 found = np.flatnonzero(fine)
-                parts.append((found + self._base * _ROW, int(_SHIFT), fine[found]))
+                parts.append((found + self._base * _ROW, _SHIFT, fine[found]))
             for found, bits, count in parts:
                 keys.append(found)
                 shifts.append(np.full(len(found), bits))
@@ -184,36 +182,35 @@ class Histogram:
             self._add(flat)
 
     def _add(self, flat: np.ndarray) -> None:
-        low, high = float(flat.min()), float(flat.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            nan = np.isnan(flat)
-            finite = np.isfinite(flat)
-            self.nan += int(nan.sum())
-            self.inf += int((~finite & ~nan).sum())
-            flat = flat[finite]
-            if not flat.size:
-                return
-            low, high = float(flat.min()), float(flat.max())
-        self._count += flat.size
-        self._min, self._max = min(self._min, low), max(self._max, high)
-        self._raise_top(int(np.float32(max(-low, high)).view(np.uint32) >> 23))
         flat = np.ascontiguousarray(flat)
         for start in range(0, flat.size, _BLOCK):
-            self._count_block(flat[start : start + _BLOCK].view(np.uint32), low < 0)
+            block = flat[start : start + _BLOCK]
+            low, high = float(block.min()), float(block.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                nan, finite = np.isnan(block), np.isfinite(block)
+                self.nan += int(nan.sum())
+                self.inf += int((~finite & ~nan).sum())
+                block = block[finite]
+                if not block.size:
+                    continue
+                low, high = float(block.min()), float(block.max())
+            self._count += block.size
+            self._min, self._max = min(self._min, low), max(self._max, high)
+            self._raise_top(int(np.float32(abs(max(-low, high))).view(np.uint32) >> 23))
+            self._count_block(block.view(np.int32), low < 0)
 
     def _count_block(self, bits: np.ndarray, signed: bool) -> None:
-        """Count finite values given as uint32 bit patterns whose magnitudes reach at most the top octave."""
-        base = np.uint32(self._base * _ROW - 1)
-        key = bits >> _SHIFT
-        slot = key & _MAGNITUDE
+        """Count finite values given as int32 bit patterns whose magnitudes reach at most the top octave."""
+        base = np.int32(self._base * _ROW - 1)
+        slot = bits >> _SHIFT  # negative for values with a sign, -0.0 included
+        if signed:
+            slot &= _MAGNITUDE
         np.maximum(slot, base, out=slot)
         slot -= base  # 0: zero or below the window; else 1 + position in the window
         small = slot == 0
         if signed:
-            key >>= _SIGN_BIT
-            key <<= np.uint32(_SIGN_SLOT)
-            slot |= key
-        counts = np.bincount(slot.astype(np.intp), minlength=1)
+            slot |= (bits >> 31) & np.int32(_NEGATIVE)
+        counts = np.bincount(slot.astype(np.intp))
         self._count_fine(0, counts[1 : _FINE + 1])
         zeros = int(counts[0])
         if len(counts) > _NEGATIVE:
@@ -221,7 +218,8 @@ class Histogram:
             self._count_fine(1, counts[_NEGATIVE + 1 :])
         if zeros:
             small &= bits != 0
-            coarse = np.bincount((bits[small] >> _COARSE_SHIFT).astype(np.intp), minlength=2 * _COARSE)
+            keys = bits[small].view(np.uint32) >> np.uint32(_COARSE_SHIFT)
+            coarse = np.bincount(keys.astype(np.intp), minlength=2 * _COARSE)
             coarse[[0, _COARSE]] = 0
             self._coarse += coarse
             zeros -= int(coarse.sum())
