@@ -80,22 +80,24 @@ class ArrayEvaluation:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         self.fingerprint = hashlib.sha256(f"{kind}:{content}".encode()).hexdigest()
         self._float: ort.InferenceSession | None = None
-        self._references: dict[int, list[np.ndarray]] | None = None
+        self._references: dict[int, list[np.ndarray]] = {}
+        self._kept_bytes = 0
 
     # --- the file
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise EvaluationError(f"{self.name} is a single array; save the inputs by name with numpy.savez.")
+            archive = np.load(path, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise EvaluationError(f"{self.name} is a single array; save the inputs by name with numpy.savez.")
+            with archive:
                 return {name: archive[name] for name in archive.files}
         except FileNotFoundError:
             raise EvaluationError(f"No such file: {path} (from --eval {self.form}:…).") from None
         except OSError as error:
             raise EvaluationError(f"Cannot read {path}: {error.strerror or error}.") from error
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            clause = "holds Python objects, not arrays" if "allow_pickle" in str(error) else f"cannot be read ({error})"
+            clause = "holds no plain arrays" if "allow_pickle" in str(error) else f"cannot be read ({error})"
             raise EvaluationError(f"{path} {clause}; write it with numpy.savez(path, **arrays).") from error
 
     def _find_labels(self, arrays: dict[str, np.ndarray], inputs: set[str]) -> np.ndarray:
@@ -165,19 +167,9 @@ class ArrayEvaluation:
     # --- scoring
 
     def prepare(self, float_session: ort.InferenceSession) -> None:
-        """Keep the float model's outputs to compare with; `accuracy` needs none."""
-        if self.form == "accuracy":
-            return
-        self._float, self._references = float_session, None
-        kept: dict[int, list[np.ndarray]] = {}
-        size = 0
-        for part, outputs in self._run(float_session, np.arange(self.num_samples)):
-            for position, index in enumerate(part):
-                kept[int(index)] = [output[position].copy() for output in outputs]
-                size += sum(output.nbytes for output in kept[int(index)])
-            if size > _KEPT_BYTES:
-                return
-        self._references, self._float = kept, None
+        """Compare with this model from now on. Its outputs are computed when first needed; `accuracy` needs none."""
+        if self.form == "fidelity":
+            self._float, self._references, self._kept_bytes = float_session, {}, 0
 
     def score(self, session: ort.InferenceSession, *, progress: Progress | None = None) -> Scored:
         """Evaluate in full; see Evaluation.score."""
@@ -196,7 +188,7 @@ class ArrayEvaluation:
             if self._labels is not None:
                 scores.append(self._accuracy(outputs[0], self._labels[part]))
             else:
-                scores.append(self._fidelity(part, outputs))
+                scores.append(self._fidelity(session, part, outputs))
             done += len(part)
             if progress is not None:
                 progress(done, len(indices))
@@ -210,19 +202,32 @@ class ArrayEvaluation:
         right: np.ndarray = (predicted == labels).reshape(len(labels), -1).mean(axis=1)
         return right
 
-    def _fidelity(self, part: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
-        if self._references is not None:
-            references = [self._references[int(index)] for index in part]
-        elif self._float is not None:
-            _, again = next(iter(self._run(self._float, part)))
-            references = [[output[position] for output in again] for position in range(len(part))]
-        else:
-            raise RuntimeError("prepare(float_session) must come before the first score")
+    def _fidelity(self, session: ort.InferenceSession, part: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+        references = self._reference(session, part, outputs)
         scores = [
             np.mean([agreement(whole, output[position]) for whole, output in zip(reference, outputs, strict=True)])
             for position, reference in enumerate(references)
         ]
         return np.asarray(scores, np.float64)
+
+    def _reference(
+        self, session: ort.InferenceSession, part: np.ndarray, outputs: list[np.ndarray]
+    ) -> list[list[np.ndarray]]:
+        """The float model's outputs of these samples, kept where there is room."""
+        if all(int(index) in self._references for index in part):
+            return [self._references[int(index)] for index in part]
+        if self._float is None:
+            raise RuntimeError("prepare(float_session) must come before the first score")
+        again = [(part, outputs)]
+        if session._sess is not self._float._sess:  # else these are its own: a Recorder shares its session's _sess
+            again = list(self._run(self._float, part))
+        references = [[output[row] for output in found] for rows, found in again for row in range(len(rows))]
+        for index, reference in zip(part, references, strict=True):
+            size = sum(output.nbytes for output in reference)
+            if int(index) not in self._references and self._kept_bytes + size <= _KEPT_BYTES:
+                self._references[int(index)] = [output.copy() for output in reference]
+                self._kept_bytes += size
+        return references
 
     def _run(self, session: ort.InferenceSession, indices: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Samples and their outputs, each with the samples along the first axis."""

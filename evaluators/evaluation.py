@@ -39,13 +39,12 @@ def load_evaluation(spec: Any, *, model_path: Path) -> Evaluation:
         spec = Path(spec)
     if isinstance(spec, Path):
         return _from_file(spec, model_path)
-    if any(hasattr(spec, name) for name in ("evaluate", "score", "num_samples")):
-        name = getattr(spec, "__name__", type(spec).__name__)
+    name = getattr(spec, "__name__", type(spec).__name__)
+    named = any(hasattr(spec, attribute) for attribute in ("evaluate", "score"))
+    if callable(spec) and not named:
+        return UserEvaluation(_Callable(spec), UserCode(None, name), _source_hash(spec), model_path, function=name)
+    if named or isinstance(spec, ModuleType):
         return UserEvaluation(spec, UserCode(None, name), _source_hash(spec), model_path)
-    if callable(spec):
-        name = getattr(spec, "__name__", type(spec).__name__)
-        holder = _Callable(spec)
-        return UserEvaluation(holder, UserCode(None, name), _source_hash(spec), model_path, function=name)
     raise EvaluationError(f"{_TAKES}; from Python also a function or an object, but got {type(spec).__name__}.")
 
 

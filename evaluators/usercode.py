@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -11,17 +12,19 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import EvaluationError
+from .session import explain
 
-_OURS = str(Path(__file__).resolve().parent)
+_OURS = Path(__file__).parent
 _PACKAGE = __name__.partition(".")[0]
 
 
 class UserCode:
     """The surroundings of one eval file.
 
-    While its code runs, its folder is the first on `sys.path`, as if it had been started as a script. What it
-    imports from there is taken out of `sys.modules` afterwards and put back the next time, so that eval files of
-    different folders may each have their own `utils.py`.
+    While its code runs, its folder is the first on `sys.path` and `sys.argv` holds its path alone, as if it had been
+    started as a script. What it imports from its folder is taken out of `sys.modules` afterwards and put back the
+    next time, so that eval files of different folders may each have their own `utils.py`; likewise the working
+    directory, should it change that.
     """
 
     def __init__(self, path: Path | None, name: str) -> None:
@@ -32,6 +35,8 @@ class UserCode:
         self._modules: dict[str, ModuleType] = {}
         self._depth = 0
         self._before: set[str] = set()
+        self._argv: list[str] = []
+        self._outer_directory = self._directory = ""
 
     def load(self) -> ModuleType:
         """Execute the file.
@@ -47,9 +52,10 @@ class UserCode:
         module = ModuleType(self._module_name())
         module.__file__ = str(self._path)
         self._modules[module.__name__] = module  # dataclasses and pickle look their module up
-        with self.running("does not import"):
+        importlib.invalidate_caches()
+        with self.running(None):
             # No loader: it would leave bytecode beside the user's file.
-            exec(compile(source, str(self._path), "exec"), module.__dict__)
+            exec(compile(source, str(self._path), "exec", dont_inherit=True), module.__dict__)
         return module
 
     def _module_name(self) -> str:
@@ -60,11 +66,11 @@ class UserCode:
         return f"_{_PACKAGE}_eval_{stem}" if taken else stem
 
     @contextlib.contextmanager
-    def running(self, what: str, inputs: str = "") -> Iterator[None]:
+    def running(self, what: str | None, inputs: str = "") -> Iterator[None]:
         """Run the user's code inside; whatever it raises becomes an EvaluationError.
 
         Args:
-            what: What is being done, for the message: `does not import`, or a function such as `evaluate()`.
+            what: The function that runs, for the message, such as `evaluate()`; None while the file is imported.
             inputs: The model's inputs, told when a session refuses the feed.
 
         Raises:
@@ -78,19 +84,20 @@ class UserCode:
         finally:
             self._leave()
 
-    def failure(self, error: BaseException, what: str, inputs: str = "") -> EvaluationError:
+    def failure(self, error: BaseException, what: str | None, inputs: str = "") -> EvaluationError:
         """The error that tells the user what their code did."""
+        where = f"{self.name}: {what}" if what else self.name
         if isinstance(error, SystemExit):
-            text = f"called sys.exit({'' if error.code is None else error.code!r})"
-            hint = "\nGuard the script part of the file with `if __name__ == '__main__':`." if "import" in what else ""
+            said = f"{where} called sys.exit({'' if error.code is None else error.code!r})"
+            said += "" if what else " while it was imported"
+            hint = "" if what else "\nGuard the script part of the file with `if __name__ == '__main__':`."
         else:
+            refused = bool(inputs) and _from_session(error)
             lines = str(error).strip().splitlines() or [""]
-            first = lines[0] if len(lines[0]) <= 300 else f"{lines[0][:297]}..."
+            first = explain(error) if refused else lines[0] if len(lines[0]) <= 300 else f"{lines[0][:297]}..."
             text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-            hint = f"\nThe model's inputs: {inputs}." if inputs and _from_session(error) else ""
-        said = f"{self.name} {what}: {text}" if "import" in what else f"{self.name}: {what} raised {text}"
-        if isinstance(error, SystemExit) and "import" not in what:
-            said = f"{self.name}: {what} {text}"
+            hint = f"\nThe model's inputs: {inputs}." if refused else ""
+            said = f"{where} raised {text}" if what else f"{where} does not import: {text}"
         return EvaluationError(f"{said}{hint}", traceback=own_traceback(error))
 
     def _enter(self) -> None:
@@ -98,8 +105,11 @@ class UserCode:
         if self._folder is None or self._depth > 1:
             return
         sys.path.insert(0, self._folder)
-        importlib.invalidate_caches()
         self._before = set(sys.modules)
+        self._argv, sys.argv = sys.argv, [str(self._path)]
+        self._outer_directory = _working_directory()
+        if self._directory:
+            os.chdir(self._directory)
         for name, module in self._modules.items():
             sys.modules.setdefault(name, module)
 
@@ -109,6 +119,11 @@ class UserCode:
             return
         with contextlib.suppress(ValueError):  # the user's code may have changed sys.path itself
             sys.path.remove(self._folder)
+        sys.argv = self._argv
+        here = _working_directory()
+        self._directory = here if here != self._outer_directory else ""
+        if self._directory and self._outer_directory:
+            os.chdir(self._outer_directory)
         for name in set(sys.modules) - self._before:
             module = sys.modules[name]
             if name in self._modules or self._is_local(name, module):
@@ -116,13 +131,20 @@ class UserCode:
 
     def _is_local(self, name: str, module: ModuleType) -> bool:
         """Whether a module is the user's own: from the file's folder, but not from an environment inside it."""
-        file = getattr(module, "__file__", None)
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         if not isinstance(file, str) or name.partition(".")[0] == _PACKAGE:
             return False
         path = Path(file)
         if "site-packages" in path.parts or "dist-packages" in path.parts:
             return False
         return self._folder is not None and path.is_relative_to(self._folder)
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # it was removed
+        return ""
 
 
 def _from_session(error: BaseException) -> bool:
@@ -138,7 +160,7 @@ def own_traceback(error: BaseException) -> str:
     while waiting:
         part = waiting.pop()
         if part is not None:
-            users = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
+            users = [frame for frame in part.stack if Path(frame.filename).parent != _OURS]
             part.stack = traceback.StackSummary.from_list(users)
             waiting += [part.__cause__, part.__context__, *(part.exceptions or ())]
     return "".join(report.format())
