@@ -56,29 +56,25 @@ class Histogram:
     how they were split over `add` and `merge`. Memory is bounded (about 0.25 MB for each sign met).
 
     NaN and infinities are counted apart and otherwise ignored. Magnitudes below 2⁻¹²⁹ count as zero.
-
-    Attributes:
-        nan: NaNs met.
-        inf: Infinities met.
     """
 
     __slots__ = (
         "_coarse",
         "_count",
         "_fine",
+        "_inf",
         "_max",
         "_min",
+        "_nan",
         "_pending",
         "_pending_size",
         "_top",
         "_zeros",
-        "inf",
-        "nan",
     )
 
     def __init__(self) -> None:
-        self.nan = 0
-        self.inf = 0
+        self._nan = 0
+        self._inf = 0
         self._count = 0
         self._zeros = 0
         self._min = np.inf
@@ -105,8 +101,8 @@ class Histogram:
         self._flush()
         other._flush()
         self._raise_top(other._top)
-        self.nan += other.nan
-        self.inf += other.inf
+        self._nan += other._nan
+        self._inf += other._inf
         self._count += other._count
         self._zeros += other._zeros
         self._min = min(self._min, other._min)
@@ -127,6 +123,18 @@ class Histogram:
         """Zeros counted."""
         self._flush()
         return self._zeros
+
+    @property
+    def nan(self) -> int:
+        """NaNs met."""
+        self._flush()
+        return self._nan
+
+    @property
+    def inf(self) -> int:
+        """Infinities met."""
+        self._flush()
+        return self._inf
 
     @property
     def min(self) -> float:
@@ -188,8 +196,8 @@ class Histogram:
             low, high = float(block.min()), float(block.max())
             if not (np.isfinite(low) and np.isfinite(high)):
                 nan, finite = np.isnan(block), np.isfinite(block)
-                self.nan += int(nan.sum())
-                self.inf += int((~finite & ~nan).sum())
+                self._nan += int(nan.sum())
+                self._inf += int((~finite & ~nan).sum())
                 block = block[finite]
                 if not block.size:
                     continue

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-
 from autoquant.strategies.base import CALIBRATORS as OFFERED
 from autoquant.tuner.calibration.calibrators import CALIBRATORS, calibrate, percentile
 from autoquant.tuner.calibration.histogram import Bins, Histogram
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 PERCENTILES = {"percentile_99.9": 1_000, "percentile_99.99": 10_000, "percentile_99.999": 100_000}
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -109,7 +108,7 @@ def test_percentile_of_few_values(values: np.ndarray, outside: int) -> None:
 
 
 def test_percentile_is_what_onnxruntime_means() -> None:
-    """Each tail loses half: of 20,000 values the percentile 99.9 leaves out ten on either side, the symmetric twenty."""
+    """Each tail loses half: of 20,000 values 99.9 leaves out ten on either side, the symmetric one twenty."""
     values = np.arange(1, 20_001, dtype=np.float32)
     values[::2] *= -1
     bins = bins_of(values)

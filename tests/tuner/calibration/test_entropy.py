@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from autoquant.tuner.calibration.entropy import bin_width, divergences, entropy
+from autoquant.tuner.calibration.histogram import Bins, Histogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-from autoquant.tuner.calibration.entropy import bin_width, divergences, entropy
-from autoquant.tuner.calibration.histogram import Bins, Histogram
 
 COUNT = 20_000
 SAMPLES = {

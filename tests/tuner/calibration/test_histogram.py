@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from autoquant.tuner.calibration import histogram
+from autoquant.tuner.calibration.histogram import COARSE_BITS, MANTISSA_BITS, OCTAVES, Bins, Histogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
-from autoquant.tuner.calibration import histogram
-from autoquant.tuner.calibration.histogram import COARSE_BITS, MANTISSA_BITS, OCTAVES, Bins, Histogram
 
 any_floats = hnp.arrays(np.float32, st.integers(0, 300), elements=st.floats(width=32))
 finite_floats = hnp.arrays(

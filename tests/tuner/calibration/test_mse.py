@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-
 from autoquant.tuner.calibration.calibrators import calibrate
 from autoquant.tuner.calibration.histogram import Bins, Histogram
 from autoquant.tuner.calibration.mse import Errors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 COUNT = 20_000
 SAMPLES = {
