@@ -17,7 +17,6 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from ...errors import InstallationError, OutputError, StudyError
 
-_MAGIC = b"SQLite format 3\0"
 _LIKE = "Give one like sqlite:///study.db or postgresql://user@host/database."
 _FRESH = "Start anew with --fresh, or give another --out or --storage."
 
@@ -154,17 +153,17 @@ def _explain(url: str, error: Exception) -> StudyError | OutputError:
 
 
 def _check_file(file: Path, *, write: bool, timeout: float) -> None:
-    """Look at a SQLite file before Optuna does, which would make tables in any database."""
+    """Look at a SQLite file before Optuna does, which would make tables in any database.
+
+    Only ever through SQLite: where a process closes a file that it opened itself, POSIX drops the locks of all of the
+    process's connections to it, and the next kill or close of another process corrupts the database.
+    """
     if not file.exists():
         if write:
             return
         raise StudyError(f"no such study: {file}")
     if file.is_dir():
         raise StudyError(f"{file} is a folder, not a database file.")
-    with file.open("rb") as raw:
-        start = raw.read(len(_MAGIC))
-    if start and start != _MAGIC:  # SQLite itself would overwrite a very short file
-        raise StudyError(f"{file} is corrupt: file is not a database.\n{_FRESH}")
     connection = _opener(file, write=False, timeout=timeout)()
     try:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
