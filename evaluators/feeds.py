@@ -78,6 +78,9 @@ def inputs_of_file(path: Path) -> tuple[Input, ...]:
     for value in graph.input:
         if value.name in weights:
             continue
+        if not value.type.HasField("tensor_type"):  # a sequence, an optional
+            found.append(Input(value.name, str(value.type.WhichOneof("value")), None))
+            continue
         kind = value.type.tensor_type
         element = kind.elem_type
         dtype = "str" if element == onnx.TensorProto.STRING else helper.tensor_dtype_to_np_dtype(element).name

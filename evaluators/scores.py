@@ -27,7 +27,7 @@ def as_metric(value: Any) -> float:
         raise ValueError(f"returned an array of shape {getattr(value, 'shape', '?')}")
     try:
         metric = float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: torch, of a tensor with many elements
         raise ValueError(f"returned a {type(value).__name__} ({_short(value)})") from None
     if not math.isfinite(metric):
         raise ValueError(f"returned {metric}")

@@ -22,6 +22,12 @@ def test_file_and_session_say_the_same(tmp_path: Path) -> None:
         assert inputs_of_file(path) == inputs_of(open_session(path, threads=1))
 
 
+def test_inputs_that_are_no_tensors(tmp_path: Path) -> None:
+    proto = identity(["N"])
+    proto.graph.input.append(helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None))
+    assert inputs_of_file(zoo.save(proto, tmp_path / "m.onnx"))[1] == Input("s", "sequence_type", None)
+
+
 @pytest.mark.parametrize("size", [-1, 0])
 def test_sizes_that_exporters_write_for_dynamic(size: int, tmp_path: Path) -> None:
     proto = identity([size, 3])
