@@ -38,10 +38,18 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, time, print."""
     from .measure import measure, table
+    from .observe import counting
 
     aside = contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext()
-    with aside:
-        figures = measure(args.model, args.eval, reference=args.reference, device=args.device, threads=args.threads)
+    with aside, counting("scoring") as progress:
+        figures = measure(
+            args.model,
+            args.eval,
+            reference=args.reference,
+            device=args.device,
+            threads=args.threads,
+            progress=progress,
+        )
     if args.json:
         print(json.dumps(figures, indent=2))
         return 0

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from ...evaluators.base import Feed
-    from ...evaluators.protocol import Evaluation
+    from ...evaluators.protocol import Evaluation, Progress
 
 
 def measure(
-    model: Path, spec: str, *, reference: Path | None = None, device: str = "auto", threads: int | None = None
+    model: Path,
+    spec: str,
+    *,
+    reference: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Score a model, and its reference too where one is named; time them.
+
+    Args:
+        spec: What `--eval` was given.
+        progress: Told the samples scored and how many there are, for one model after the other.
 
     Returns:
         `model`, `metric`, `samples`, `seconds`, `latency_ms`, `device`, `threads`; with a reference `reference`
@@ -45,7 +55,7 @@ def measure(
     session = open_session(model, device=where, threads=threads)
     base = open_session(reference, device=where, threads=threads) if reference else None
     evaluation.prepare(base or session)
-    metric, samples, seconds, feed = _scored(evaluation, session)
+    metric, samples, seconds, feed = _scored(evaluation, session, progress)
     figures: dict[str, Any] = {
         "model": str(model),
         "metric": metric,
@@ -57,7 +67,7 @@ def measure(
     if base is None or reference is None:
         figures["latency_ms"] = round(latency.measure(session, feed), 4)
         return figures
-    before, _, _, _ = _scored(evaluation, base)
+    before, _, _, _ = _scored(evaluation, base, progress)
     timed = latency.compare(base, session, feed)
     worse = before - metric if evaluation.higher_is_better else metric - before
     return figures | {
@@ -69,13 +79,15 @@ def measure(
     }
 
 
-def _scored(evaluation: Evaluation, session: ort.InferenceSession) -> tuple[float, int | None, float, Feed]:
+def _scored(
+    evaluation: Evaluation, session: ort.InferenceSession, progress: Progress
+) -> tuple[float, int | None, float, Feed]:
     """Metric, samples, seconds, and a feed to time: the evaluation's, else one sample of what it fed."""
     from ...evaluators.recording import Recorder
 
     feed = evaluation.latency_feed()
     recorder = None if feed is not None else Recorder(session, limit_samples=1)
-    scored = evaluation.score(recorder if recorder else session)
+    scored = evaluation.score(recorder or session, progress=progress)
     if feed is None:
         assert recorder is not None
         feed = next(iter(recorder.feeds()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -29,3 +29,16 @@ def observe(title: str) -> Iterator[Observer]:
         from .plain import PlainLog
 
         yield PlainLog(sys.stderr)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A counter on stderr that vanishes in the end: (done, total or None). Off a terminal it says nothing."""
+    if not wants_live(sys.stderr):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status(what, refresh_per_second=4) as status:
+        yield lambda done, total: status.update(f"{what} {done:,}" + (f" of {total:,}" if total else ""))
