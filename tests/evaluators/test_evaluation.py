@@ -200,6 +200,24 @@ def test_the_folder_is_importable_while_it_runs_only(tmp_path: Path, model: Path
     assert (sys.path, sys.argv) == (path, argv)
 
 
+def test_packages_are_the_files_own_but_environments_are_not(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "my_space").mkdir()  # a namespace package: it has no file
+    (tmp_path / "my_space" / "part.py").write_text("")
+    installed = tmp_path / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "my_library.py").write_text("")
+    (tmp_path / "eval.py").write_text(
+        f"import sys, my_space.part\nsys.path.append({str(installed)!r})\n"
+        "import my_library\ndef evaluate(session): return 1\n"
+    )
+    try:
+        load_evaluation(tmp_path / "eval.py", model_path=model)
+        assert {name for name in sys.modules if name.startswith("my_")} == {"my_library"}
+    finally:
+        sys.modules.pop("my_library", None)
+        sys.path.remove(str(installed))
+
+
 def test_a_changed_working_directory_stays_the_files_own(write, session, tmp_path: Path) -> None:
     here = Path.cwd()
     (tmp_path / "sub").mkdir()

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from autoquant.errors import InstallationError
@@ -63,3 +66,27 @@ def test_versions_and_scored_on_are_json() -> None:
     assert record["instruction_set"] == machine.instruction_set()
     json.dumps([versions, record])
     assert record != machine.scored_on(CPU, simulated=True, threads=2)
+
+
+def test_distributions_are_found_by_their_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        folder = tmp_path / f"{name}-9.9.9.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 9.9.9\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InstallationError, match=r"onnxruntime 9\.9\.9 and onnxruntime-gpu 9\.9\.9 are both installed"):
+        machine.check_installation()
+
+
+def test_the_check_needs_no_onnxruntime_and_evaluators_no_tuner() -> None:
+    """A broken installation cannot be imported; and the arrows between the packages run one way."""
+    code = (
+        "import sys, autoquant.evaluators.machine as machine; machine.instruction_set(); machine.check_installation()\n"
+        "assert not {'onnxruntime', 'onnx', 'numpy'} & set(sys.modules)\n"
+        "import autoquant.evaluators as package, importlib, pkgutil\n"
+        "for module in pkgutil.iter_modules(package.__path__):\n"
+        "    importlib.import_module(f'autoquant.evaluators.{module.name}')\n"
+        "assert not [name for name in sys.modules if name.startswith(('autoquant.tuner', 'autoquant.strategies'))]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
