@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from . import glue
 from .base import Action, History, Outcome, Recipe
 from .bisection import bisect
 from .pruning import prune
-from .recipes import drop_of, holds, settings_of
+from .recipes import holds, settings_of
 from .refinement import refine
 from .replay import Procedure, Unknown, replay
+from .sampling import Sampling
 from .screening import screen
 from .sensitivity import order, sensitivities
 
@@ -31,13 +30,16 @@ class Auto:
 
     name = "auto"
 
+    def __init__(self) -> None:
+        self._sampling = Sampling()
+
     def next(self, history: History) -> Action:
         """The next action."""
         try:
             replay(_procedures(history), history)
         except Unknown as missing:
             return missing.action
-        return refine(history)
+        return refine(history, self._sampling)
 
 
 def _procedures(history: History) -> Procedure[Outcome | None]:
@@ -46,7 +48,6 @@ def _procedures(history: History) -> Procedure[Outcome | None]:
     best = screened.outcome
     sensitivity: dict[str, float] = {}
     infeasible: tuple[Recipe, ...] = ()
-    rate: float | None = None
     if not holds(history, best):
         if not space.free_layers:
             return None
@@ -58,9 +59,7 @@ def _procedures(history: History) -> Procedure[Outcome | None]:
         if bisected.outcome is None:
             return None
         infeasible = bisected.infeasible
-        probed = history.probes.get(("distance", best.recipe), math.inf)
-        rate = drop_of(best) / probed if 0.0 < probed < math.inf else None
         best = bisected.outcome
     if history.objective == "latency":
         best = yield from glue.explore(history, best)
-    return (yield from prune(history, best, sensitivity, infeasible, rate))
+    return (yield from prune(history, best, sensitivity, infeasible))

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from .base import History, Outcome, Recipe
-from .recipes import compose, floats_of, glue_of, holds, settings_of
+from .base import History, Outcome, Recipe, Space
+from .recipes import GLOBALS, Settings, compose, drop_of, floats_of, glue_of, holds, settings_of
 from .replay import Procedure, distance, score
 from .sensitivity import order
 
 _SINGLY = 3
 _HOPELESS = 3.0
+_UNLIKELY = 1.5
 
 
 def prune(
-    history: History,
-    start: Outcome,
-    sensitivity: Mapping[str, float],
-    infeasible: Sequence[Recipe] = (),
-    rate: float | None = None,
+    history: History, start: Outcome, sensitivity: Mapping[str, float], infeasible: Sequence[Recipe] = ()
 ) -> Procedure[Outcome]:
     """Make fallbacks int8 again, in halving chunks, then singly, as long as the target holds.
 
     The order is the reverse of falling back: most gain per sensitivity first. A chunk whose outputs are far off
-    by a probe is divided without a trial, and so is what contains an infeasible recipe's int8 layers and more;
-    single ones of the latter are left for the last check (`auto`), when all else is settled.
+    by a probe is divided without a trial, and so is what contains an infeasible recipe's int8 layers and more.
+    Single layers of little hope are left for the last check (`refine`), when all else is settled.
 
     Args:
         history: What is known.
         start: A feasible outcome.
         sensitivity: Layer → distance it causes.
         infeasible: Recipes known not to hold the target.
-        rate: Drop per distance of an infeasible all-int8 recipe, None where unknown.
     """
     space = history.space
     settings, glue = settings_of(start.recipe), glue_of(space, start.recipe)
-    floats = set(floats_of(space, start.recipe))
-    best = start
-    pending = (
-        _halves(order(space, sensitivity, floats)[::-1])
-        if len(floats) > _SINGLY
-        else [[name] for name in order(space, sensitivity, floats)[::-1]]
-    )
-    failed = list(infeasible)
+    best, floats, failed = start, set(floats_of(space, start.recipe)), list(infeasible)
+    rate = drop_rate(history, settings)
+    ranking = order(space, sensitivity, floats)[::-1]
+    pending = _halves(ranking) if len(floats) > _SINGLY else [[name] for name in ranking]
     while pending:
         chunk = pending.pop(0)
         recipe = compose(space, settings, floats=floats.difference(chunk), glue=glue)
-        hopeless = any(_contains(history, recipe, other) for other in failed)
-        if not hopeless and len(chunk) > 1 and rate is not None:
-            hopeless = (yield from distance(recipe, "prune")) * rate > _HOPELESS * history.target
+        hopeless = any(_contains(space, recipe, other) for other in failed)
+        if not hopeless and rate is not None:
+            if len(chunk) > 1:
+                hopeless = (yield from distance(recipe, "prune")) * rate > _HOPELESS * history.target
+            else:
+                hopeless = not _likely(history, best, sensitivity.get(chunk[0], 0.0) * rate)
         if not hopeless:
             outcome = yield from score(recipe, "prune")
             if holds(history, outcome):
@@ -61,22 +57,42 @@ def prune(
     return best
 
 
-def singles(history: History, recipe: Recipe, sensitivity: Mapping[str, float]) -> list[Recipe]:
-    """The recipes with one fallback fewer that were not scored yet, the most promising first.
+def singles(history: History, best: Outcome, sensitivity: Mapping[str, float]) -> tuple[list[Recipe], list[Recipe]]:
+    """The recipes with one fallback fewer that were not scored yet, the likely and the unlikely to hold.
 
-    Those that contain an infeasible recipe's int8 layers and more come last: were the drop monotone, they would
-    be infeasible.
+    Unlikely are those whose drop, by their sensitivity, would be far above the target, and those that contain an
+    infeasible recipe's int8 layers and more: were the drop monotone, they would be infeasible. Both lists begin
+    with the most gain per sensitivity.
     """
     space = history.space
-    settings, glue = settings_of(recipe), glue_of(space, recipe)
-    floats = floats_of(space, recipe)
+    settings, glue = settings_of(best.recipe), glue_of(space, best.recipe)
+    floats = floats_of(space, best.recipe)
     failed = [trial.recipe for trial in history.trials if trial.state != "failed" and not history.feasible(trial)]
-    found = []
+    rate = drop_rate(history, settings)
+    likely: list[Recipe] = []
+    unlikely: list[Recipe] = []
     for name in order(space, sensitivity, floats)[::-1]:
-        candidate = compose(space, settings, floats=set(floats) - {name}, glue=glue)
-        if candidate not in history.scored:
-            found.append(candidate)
-    return sorted(found, key=lambda candidate: any(_contains(history, candidate, other) for other in failed))
+        recipe = compose(space, settings, floats=set(floats) - {name}, glue=glue)
+        if recipe in history.scored:
+            continue
+        hope = rate is None or _likely(history, best, sensitivity.get(name, 0.0) * rate)
+        hope = hope and not any(_contains(space, recipe, other) for other in failed)
+        (likely if hope else unlikely).append(recipe)
+    return likely, unlikely
+
+
+def drop_rate(history: History, settings: Settings) -> float | None:
+    """Drop per distance, from the all-int8 trial under these settings; None where either is unknown."""
+    recipe = compose(history.space, settings)
+    outcome = history.scored.get(recipe)
+    value = history.probes.get(("distance", recipe), 0.0)
+    if outcome is None or outcome.state != "complete" or outcome.drop is None or not 0.0 < value < math.inf:
+        return None
+    return outcome.drop / value if outcome.drop > history.target else None
+
+
+def _likely(history: History, best: Outcome, more: float) -> bool:
+    return drop_of(best) + more <= _UNLIKELY * history.target
 
 
 def _halves(chunk: Sequence[str]) -> list[list[str]]:
@@ -84,9 +100,8 @@ def _halves(chunk: Sequence[str]) -> list[list[str]]:
     return [list(part) for part in (chunk[:middle], chunk[middle:]) if part]
 
 
-def _contains(history: History, recipe: Recipe, other: Recipe) -> bool:
+def _contains(space: Space, recipe: Recipe, other: Recipe) -> bool:
     """Whether `recipe` has all that is int8 in `other`, under the same settings."""
-    names = (*history.space.free_layers, *history.space.ops)
-    return settings_of(recipe) == settings_of(other) and all(
-        recipe[name] == "int8" for name in names if other[name] == "int8"
+    return all(recipe[name] == other[name] for name in GLOBALS if name in other) and all(
+        recipe[name] == "int8" for name in (*space.free_layers, *space.ops) if other[name] == "int8"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from . import sampling
 from .base import Action, History, Score, Stop
-from .sampling import propose
 
 
 class Random:
@@ -13,5 +13,5 @@ class Random:
 
     def next(self, history: History) -> Action:
         """The next draw."""
-        recipe = propose(history, "random")
+        recipe = sampling.random(history)
         return Score(recipe, "search") if recipe else Stop("every recipe has been scored")

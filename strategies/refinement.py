@@ -3,50 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 
-from .base import LAYER, Action, History, Outcome, Probe, Recipe, Score, Space, Stop
+from .base import LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
+from .dropmodel import DropModel, fit
 from .glue import cheaper
 from .pruning import singles
 from .recipes import compose, floats_of, glue_of, settings_of
-from .sampling import propose
+from .sampling import Sampling
 from .sensitivity import known
 
 PATIENCE = 20
 _JOINT = "joint"
 _EXCHANGE = "exchange"
 _EXCHANGES = 6
-_PROBED = 4
+_LITTLE = 0.1
+_LOOKED_AT = 48
+_OUT = _IN = 12
+_SMALL = 1e-6
 _GAIN = 0.002
 _CHANGES = 4
 _DRAWS = 4
 
 
-def refine(history: History) -> Action:
+def refine(history: History, sampling: Sampling) -> Action:
     """The next action once the procedures of `auto` are through: a function of the history as it stands."""
     best = incumbent(history)
     if best is None:
-        return _unmet(history)
+        return _unmet(history, sampling)
     space = history.space
     floats = floats_of(space, best.recipe)
     if not floats and history.objective != "latency":
         return Stop("every layer that may be int8 is, and the target holds")
     sensitivity = known(history, settings_of(best.recipe))
-    candidates = singles(history, best.recipe, sensitivity)
-    if candidates:
-        return Score(candidates[0], "prune")
+    likely, unlikely = singles(history, best, sensitivity)
     idle = since(history, best)
+    # A budget's last trials are for the proof that every fallback is needed.
+    left = math.inf if history.max_trials is None else history.max_trials - len(history.trials)
+    if not likely and left > len(unlikely) and idle < PATIENCE and _tried(history, best) < _EXCHANGES:
+        model = fit(history, settings_of(best.recipe), sensitivity)
+        recipe = _exchange(history, best, model) if model and floats else None
+        if recipe is not None:
+            return Score(recipe, _EXCHANGE)
+    if likely or unlikely:
+        return Score((likely + unlikely)[0], "prune")
     if idle >= PATIENCE:
         needed = ", and each layer in float is needed" if floats else ""
         return Stop(f"no better recipe in the last {idle} trials{needed}")
-    if sensitivity and floats and _tried(history, best, _EXCHANGE) < _EXCHANGES:
-        action = _exchange(history, best, sensitivity)
-        if action is not None:
-            return action
-    recipe = _joint(history, best)
+    recipe = _joint(history, best, sampling)
     return Score(recipe, _JOINT) if recipe else Stop("every recipe has been scored")
 
 
@@ -73,77 +80,65 @@ def since(history: History, best: Outcome) -> int:
     return count
 
 
-def _unmet(history: History) -> Action:
+def _unmet(history: History, sampling: Sampling) -> Action:
     """Nothing holds the target, not even single layers in the order of sensitivity: a last look by TPE."""
     tried = sum(trial.phase == _JOINT for trial in history.trials)
-    recipe = propose(history, "tpe") if tried < PATIENCE else None
+    recipe = sampling.tpe(history) if tried < PATIENCE else None
     if recipe is None:
         return Stop("no recipe with an int8 layer was found that holds the target")
     return Score(recipe, _JOINT)
 
 
-def _tried(history: History, best: Outcome, phase: str) -> int:
-    return sum(trial.phase == phase and trial.number > best.number for trial in history.trials)
+def _tried(history: History, best: Outcome) -> int:
+    return sum(trial.phase == _EXCHANGE and trial.number > best.number for trial in history.trials)
 
 
-def _exchange(history: History, best: Outcome, sensitivity: Mapping[str, float]) -> Action | None:
-    """One or two fallbacks made int8 for one or two cheaper layers in float, the predicted distance not above.
+def _exchange(history: History, best: Outcome, model: DropModel) -> Recipe | None:
+    """Fallbacks made int8, layers of lower cost in float for them: the most gain times the chance to hold.
 
-    The most promising few are probed; the one of least distance is scored, if it is not above the best's own.
+    None when even the best has little chance.
     """
     space = history.space
-    own = history.probes.get(("distance", best.recipe))
-    if own is None:
-        return Probe("distance", best.recipe, _EXCHANGE)
-    candidates = _exchanges(space, best.recipe, sensitivity)
-    fresh = [recipe for recipe in candidates if recipe not in history.scored][:_PROBED]
-    for recipe in fresh:
-        if ("distance", recipe) not in history.probes:
-            return Probe("distance", recipe, _EXCHANGE)
-    if not fresh:
-        return None
-    nearest = min(fresh, key=lambda recipe: history.probes["distance", recipe])
-    return Score(nearest, _EXCHANGE) if history.probes["distance", nearest] <= own else None
+    settings, glue = settings_of(best.recipe), glue_of(space, best.recipe)
+    floats = floats_of(space, best.recipe)
+    effect = {name: float(model.mean[index]) for name, index in model.place.items()}
+    share = {name: space.shares.get(name, 0.0) for name in space.free_layers}
+    outs = sorted(floats, key=lambda name: effect[name] / max(share[name], _SMALL))[:_OUT]
+    ins = sorted(set(share).difference(floats), key=lambda name: -effect[name] / max(share[name], _SMALL))[:_IN]
+    ranked = []
+    for out in _upto(2, outs):
+        for into in ((), *_upto(2, ins)):
+            gain = sum(share[name] for name in out) - sum(share[name] for name in into)
+            more = sum(effect[name] for name in out) - sum(effect[name] for name in into)
+            if gain > _GAIN * (best.cost or 1.0):
+                ranked.append((gain / (1.0 + math.exp(min(50.0, more / model.noise))), out, into))
+    ranked.sort(key=lambda entry: (-entry[0], entry[1:]))
+    found, value = None, 0.0
+    for entry in ranked[:_LOOKED_AT]:
+        _, out, into = entry
+        recipe = compose(space, settings, floats=set(floats).difference(out).union(into), glue=glue)
+        chance = model.chance(recipe)
+        gain = sum(share[name] for name in out) - sum(share[name] for name in into)
+        if recipe not in history.scored and chance >= _LITTLE and chance * gain > value:
+            found, value = recipe, chance * gain
+    return found
 
 
-def _exchanges(space: Space, recipe: Recipe, sensitivity: Mapping[str, float]) -> list[Recipe]:
-    """Exchanges that lower the cost, by their predicted change of distance per gain."""
-    floats = floats_of(space, recipe)
-    settings, glue = settings_of(recipe), glue_of(space, recipe)
-    integers = sorted(
-        (name for name in space.free_layers if name not in floats), key=lambda name: -_ratio(space, sensitivity, name)
-    )[:12]
-    outs = [chosen for size in (1, 2) for chosen in combinations(floats[:24], size)]
-    ins = [chosen for size in (1, 2) for chosen in combinations(integers, size)]
-    found = []
-    for out in outs:
-        for into in ins:
-            gain = sum(space.shares.get(name, 0.0) for name in out) - sum(space.shares.get(name, 0.0) for name in into)
-            worse = sum(sensitivity[name] for name in out) - sum(sensitivity[name] for name in into)
-            if gain > _GAIN:
-                found.append((worse / gain if worse > 0 else worse, out, into))
-    found.sort()
-    return [
-        compose(space, settings, floats=set(floats).difference(out).union(into), glue=glue)
-        for _, out, into in found[:64]
-    ]
+def _upto(size: int, names: Sequence[str]) -> list[tuple[str, ...]]:
+    return [chosen for count in range(1, size + 1) for chosen in combinations(names, count)]
 
 
-def _ratio(space: Space, sensitivity: Mapping[str, float], name: str) -> float:
-    return sensitivity[name] / max(space.shares.get(name, 0.0), 1e-6)
-
-
-def _joint(history: History, best: Outcome) -> Recipe | None:
+def _joint(history: History, best: Outcome, sampling: Sampling) -> Recipe | None:
     """A TPE proposal, drawn near the best: few of its differences are taken over, and the cost must not be higher.
 
     In a space of dozens of layers an unrestricted draw differs from the best in a third of them, and hardly ever
     holds the target at a lower cost.
     """
     space = history.space
-    rng = np.random.default_rng([history.seed, len(history.trials)])
+    rng = np.random.default_rng([abs(history.seed), len(history.trials)])
     proposal: Recipe | None = None
     for draw in range(_DRAWS):
-        proposal = propose(history, "tpe", phase_salt=draw + 1)
+        proposal = sampling.tpe(history, salt=draw + 1)
         if proposal is None:
             return None
         differences = [name for name in proposal if proposal[name] != best.recipe[name]]

@@ -44,14 +44,14 @@ def known(history: History, settings: Settings) -> dict[str, float]:
 
 
 def _probed_settings(history: History) -> list[Settings]:
-    """Settings of the probes in which a single free layer is int8, in order of first use."""
+    """Settings of the probes in which a single free layer is int8, in alphabetical order."""
     space = history.space
-    found: dict[tuple[tuple[str, str], ...], Settings] = {}
-    for _, recipe in history.probes:
-        if len(floats_of(space, recipe)) == len(space.free_layers) - 1:
-            settings = settings_of(recipe)
-            found.setdefault(tuple(sorted(settings.items())), settings)
-    return list(found.values())
+    found = {
+        tuple(sorted(settings_of(recipe).items()))
+        for _, recipe in history.probes
+        if len(floats_of(space, recipe)) == len(space.free_layers) - 1
+    }
+    return [dict(settings) for settings in sorted(found)]
 
 
 def _above(value: float, ground: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Action, History, Score, Stop
-from .sampling import propose
+from .sampling import Sampling
 
 
 class Tpe:
@@ -11,10 +11,13 @@ class Tpe:
 
     name = "tpe"
 
+    def __init__(self) -> None:
+        self._sampling = Sampling()
+
     def next(self, history: History) -> Action:
         """The next recipe TPE would try."""
         first = history.space.canonical(history.space.default())
         if first not in history.scored:
             return Score(first, "search")
-        recipe = propose(history, "tpe")
+        recipe = self._sampling.tpe(history)
         return Score(recipe, "search") if recipe else Stop("every recipe has been scored")
