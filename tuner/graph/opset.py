@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx
-from onnx import helper, version_converter
+from onnx import checker, defs, helper, shape_inference, version_converter
 
 from ...errors import ModelError
 from .draft import opset
+from .index import subgraphs
 
 OLDEST = 13
 """Below this opset DequantizeLinear has no axis."""
@@ -14,6 +17,7 @@ LIFTED = 17
 """What a model from below `OLDEST` is lifted to."""
 
 _OLDEST_IR = 8
+_FAILURES = (RuntimeError, ValueError, checker.ValidationError, shape_inference.InferenceError)
 
 
 def lift(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
@@ -32,12 +36,16 @@ def lift(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
         return lifted
     lifted.ir_version = max(lifted.ir_version, _OLDEST_IR)
     try:
+        _check_known(lifted.graph)
         graph = version_converter.convert_version(lifted, version).graph
-    except (RuntimeError, ValueError) as error:  # ConvertError is a RuntimeError
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        _check_nodes(graph, version)
+    except _FAILURES as error:
+        reason = (
+            re.sub(r"^.*Assertion .* failed: ", "", " ".join(str(error).split()))[:160].rstrip(".")
+            or type(error).__name__
+        )
         raise ModelError(
-            f"The model's opset {found} cannot be lifted to {version}: {reason[:200]}. "
-            f"Export it again with opset {version}."
+            f"The model's opset {found} cannot be lifted to {version}: {reason}. Export it again with opset {version}."
         ) from error
     graph.quantization_annotation.MergeFrom(proto.graph.quantization_annotation)
     lifted.graph.CopyFrom(graph)
@@ -52,3 +60,23 @@ def raise_ir_version(proto: onnx.ModelProto) -> None:
     """Lift the IR version to what the opset needs, and to 8: weights that are no inputs, metadata, external data."""
     needed = helper.find_min_ir_version_for(list(proto.opset_import), ignore_unknown=True)
     proto.ir_version = max(proto.ir_version, needed, _OLDEST_IR)
+
+
+def _check_known(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        if node.domain in ("", "ai.onnx") and not defs.has(node.op_type):
+            raise ValueError(f"there is no operator {node.op_type} in ONNX")
+        for body in subgraphs(node):
+            _check_known(body)
+
+
+def _check_nodes(graph: onnx.GraphProto, version: int) -> None:
+    """See that the converter left no node behind: it passes over some that it has no rule for."""
+    context = checker.C.CheckerContext()
+    context.ir_version = _OLDEST_IR
+    context.opset_imports = {"": version}
+    for node in graph.node:
+        if node.domain in ("", "ai.onnx") and not any(subgraphs(node)):
+            checker.check_node(node, context)
+        for body in subgraphs(node):
+            _check_nodes(body, version)
