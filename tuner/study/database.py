@@ -147,7 +147,8 @@ def _explain(url: str, error: Exception) -> StudyError | OutputError:
         return OutputError(
             f"{where} cannot be written: {text}.\nThe study is whole up to the last trial; free some space."
         )
-    if "no such table" in words or "does not exist" in words or "doesn't exist" in words:
+    # SQLite; PostgreSQL; MySQL
+    if "no such table" in words or ("exist" in words and ('relation "' in words or "table '" in words)):
         return StudyError(f"{where} holds no study.")
     return StudyError(f"{where} cannot be used: {text.splitlines()[0] if text else type(cause).__name__}")
 

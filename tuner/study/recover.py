@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...errors import OutputError, StudyError
+from ...errors import StudyError
 from . import database
 from .store import Store, names
 
@@ -50,32 +50,6 @@ def locate(study: str | Path) -> tuple[str, str | None]:
     if "storage" in known:
         return database.url_of(known["storage"]), known.get("name")
     raise StudyError(f"{path} holds no study: neither {DATABASE} nor a {RESULT} that names one.")
-
-
-def set_aside(folder: Path) -> Path | None:
-    """For `--fresh`: rename the folder's study.db, so that hours of work are never deleted. Only with the lock held.
-
-    Returns:
-        The new path, None if there was no study.
-
-    Raises:
-        OutputError: It cannot be renamed.
-    """
-    current = folder / DATABASE
-    if not current.exists():
-        return None
-    number = 1
-    while (kept := folder / f"study-{number}.db").exists():
-        number += 1
-    try:
-        # the log first: a study without its log lacks the newest trials, a log without its study is nothing
-        for suffix in ("-wal", "-shm", ""):
-            part = Path(f"{current}{suffix}")
-            if part.exists():
-                part.replace(f"{kept}{suffix}")
-    except OSError as error:
-        raise OutputError(f"cannot set {current} aside: {error.strerror}.") from error
-    return kept
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -38,6 +38,7 @@ _OWNER = "autoquant:owner"
 
 _INTERRUPTED = "interrupted: the process ended before the trial did"
 _LISTED = 8
+_LONGEST = 512  # Optuna's column
 
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -138,6 +139,8 @@ class Store:
         Raises:
             StudyError: As `database.connect`; or the study has other parameters.
         """
+        if not 0 < len(name) <= _LONGEST:
+            raise StudyError(f"a study's name has 1 to {_LONGEST} characters, but --study-name has {len(name)}.")
         storage = database.connect(url, write=True, timeout=timeout)
         everything = {
             AUTOQUANT: {"format": FORMAT, "version": version},
@@ -236,11 +239,14 @@ class Store:
             number: The trial.
             error: One line.
             measured: What is known all the same.
-            interrupted: The run was stopped: nothing is said about the recipe, which may be tried again.
+            interrupted: The run was stopped: nothing is said about the recipe, which may be tried again. A trial
+                that is already told stays as it is.
 
         Raises:
             ValueError: The trial is already told.
         """
+        if interrupted and (told := self.trial(number)).state != "running":
+            return told  # Ctrl-C between its last statement and the return
         extra: dict[str, Any] = {"error": error, **({"interrupted": True} if interrupted else {})}
         return self._finish(number, TrialState.FAIL, measured or Measured(None, None), extra)
 
@@ -352,7 +358,8 @@ class Store:
 
     def checkpoint(self) -> None:
         """Make the SQLite file whole by itself. `complete`, `prune` and `fail` do it."""
-        database.checkpoint(self.storage.engine)
+        with database.explained(self.url):
+            database.checkpoint(self.storage.engine)
 
     def close(self) -> None:
         """Let go of the database. The store cannot be used afterwards."""

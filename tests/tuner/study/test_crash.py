@@ -105,7 +105,7 @@ def test_killed_before_every_statement_of_a_trial(tmp_path: Path, step: int):
     assert states == {(), ("running",), ("complete",)}
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_while_the_database_is_made(tmp_path: Path, step: int):
     files = kill_points(start_and_complete, tmp_path, step)
     assert len(files) > 50 / step

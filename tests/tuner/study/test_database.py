@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from autoquant.errors import InstallationError, StudyError
+from autoquant.errors import InstallationError, OutputError, StudyError
 from autoquant.tuner.study import database
 from autoquant.tuner.study.recover import open_study
 from autoquant.tuner.study.store import Store, names
@@ -92,6 +92,22 @@ def test_locked_while_a_trial_is_told(file: Path):
         other.close()
         assert store.trial(number).state == "running"
         assert store.complete(number, measured()).state == "complete"
+
+
+def test_a_full_disk(file: Path):
+    def write(store: Store) -> None:
+        for _ in range(100):
+            store.start(make_space().default(), "search")
+
+    with make_store(file) as store:
+        with store.storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count=1")  # as many as there are
+        with pytest.raises(OutputError, match="is full"):
+            write(store)
+    with make_store(file) as store:
+        trials = store.trials()
+        assert [trial.state for trial in trials] == ["complete"] + ["running"] * (len(trials) - 1)
+        assert all(trial.recipe == make_space().default() for trial in trials)
 
 
 def test_another_program(tmp_path: Path):

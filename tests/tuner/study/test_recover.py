@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from autoquant.errors import StudyError
 from autoquant.tuner.study.database import url_of
-from autoquant.tuner.study.recover import open_study, set_aside
+from autoquant.tuner.study.recover import open_study
 
 from tests.tuner.study.storing import make_space, make_store, measured
 
@@ -59,24 +59,3 @@ def test_a_folder_whose_study_is_elsewhere(folder: Path, tmp_path: Path):
 def test_nothing_there(study: str, text: str, tmp_path: Path):
     with pytest.raises(StudyError, match=text):
         open_study(tmp_path / study)
-
-
-def test_fresh_sets_the_study_aside(folder: Path):
-    assert set_aside(folder) == folder / "study-1.db"
-    assert not (folder / "study.db").exists()
-    assert set_aside(folder) is None
-    make_store(folder / "study.db", "new").close()
-    assert set_aside(folder) == folder / "study-2.db"
-    with open_study(folder / "study-1.db") as store:
-        assert len(store.trials()) == 1
-
-
-def test_fresh_sets_aside_what_a_kill_left(folder: Path):
-    store = make_store(folder / "study.db", "first")
-    store.start(make_space().default(), "search")  # in the log only
-    assert (folder / "study.db-wal").stat().st_size > 0
-    assert set_aside(folder) is not None
-    assert [path.name for path in folder.glob("study.db*")] == []
-    store.close()
-    with open_study(folder / "study-1.db") as kept:
-        assert [t.state for t in kept.trials()] == ["complete", "running"]

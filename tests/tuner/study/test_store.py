@@ -296,6 +296,20 @@ def test_a_trial_is_told_once(file: Path):
             store.trial(7)
 
 
+def test_an_interrupt_after_the_last_statement_changes_nothing(file: Path):
+    with make_store(file) as store:
+        number = store.start(make_space().default(), "search")
+        told = store.complete(number, measured())
+        assert store.fail(number, "stopped", interrupted=True) == told
+        assert store.trial(number).state == "complete"
+
+
+@pytest.mark.parametrize("name", ["", "n" * 513])
+def test_names_that_do_not_fit(file: Path, name: str):
+    with pytest.raises(StudyError, match="1 to 512 characters"):
+        make_store(file, name)
+
+
 def test_create_goes_on_with_what_is_there(file: Path):
     with make_store(file) as store:
         store.start(make_space().default(), "search")
