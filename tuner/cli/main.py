@@ -1,6 +1,7 @@
 """The command line: parse, call a verb, and turn what goes wrong into a line and an exit status.
 
-0 done (tune: target met) · 1 tuned, but target not met or nothing gained · 2 bad request · 130 interrupted.
+0 done (tune: target met) · 1 tuned, but target not met or nothing gained · 2 bad request · 130 interrupted
+(143 where a scheduler did it).
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from ... import __version__
 from ...errors import AutoquantError, EvaluationError
@@ -53,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with _terminable():
+        return _main(words)
+
+
+def _main(words: list[str]) -> int:
     try:
         try:
             args = build_parser().parse_args(words)
@@ -70,13 +80,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(error.traceback.rstrip("\n") + "\n")
         sys.stderr.write(f"autoquant: {error}\n")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         sys.stderr.write("\n" + _interrupted(words) + "\n")
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
     except BrokenPipeError:
         # The reader (`| head`) has what it wanted. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler sends before it kills. Treated like Ctrl-C: the trial is told, the terminal mended."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_runtime() -> None:

@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
-from rich.text import Text
 
 from ...errors import ModelError, OptionError
 from ..report import format as write
+
+FLOAT_KERNELS = frozenset(
+    {
+        "Conv",
+        "FusedConv",
+        "NhwcFusedConv",
+        "ConvTranspose",
+        "MatMul",
+        "FusedMatMul",
+        "Gemm",
+        "FusedGemm",
+        "GemmFastGelu",
+    }
+    | {"LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention"}
+)
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -34,7 +48,8 @@ def measure(
         progress: Told the samples scored and how many there are, for one model after the other.
 
     Returns:
-        `model`, `metric`, `samples`, `seconds`, `latency_ms`, `device`, `threads`; with a reference `reference`
+        `model`, `metric`, `samples`, `seconds`, `latency_ms`, `kernels` {`int8`, `float`} (compute operators that ONNX
+        Runtime runs on integers and in float; None off the CPU), `device`, `threads`; with a reference `reference`
         {`model`, `metric`, `latency_ms`}, `drop` {`absolute`, `relative`} and `speedup`, `speedup_ci`.
 
     Raises:
@@ -61,6 +76,7 @@ def measure(
         "metric": metric,
         "samples": samples,
         "seconds": round(seconds, 3),
+        "kernels": kernels(model) if where.name == "cpu" else None,
         "device": where.name,
         "threads": threads,
     }
@@ -95,26 +111,48 @@ def _scored(
     return scored.metric, samples, scored.seconds, feed
 
 
+def kernels(model: Path) -> dict[str, int]:
+    """Compute operators of the graph as ONNX Runtime's CPU provider runs it, by what they multiply."""
+    from ..quantization.kernels import INTEGER_KERNELS, optimized
+
+    kinds = [node.op_type for node in optimized(model).graph.node]
+    return {
+        "int8": sum(kind in INTEGER_KERNELS for kind in kinds),
+        "float": sum(kind in FLOAT_KERNELS for kind in kinds),
+    }
+
+
 def table(figures: dict[str, Any]) -> Table:
     """The figures for a terminal."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(style="dim", overflow="fold")
     reference = figures.get("reference")
-    on = f"{write.many(figures['samples'], 'sample')}, " if figures["samples"] is not None else ""
-    grid.add_row("metric", Text(f"{figures['metric']:.6g}", style="bold"), f"{on}{write.seconds(figures['seconds'])}")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=reference is not None, header_style="dim")
+    grid.add_column("", style="dim", no_wrap=True)
+    grid.add_column("model", no_wrap=True, style="bold")
     if reference:
-        drop = figures["drop"]
-        relative = f" ({write.drop(drop['relative'], True)})" if drop["relative"] is not None else ""
-        grid.add_row("reference", f"{reference['metric']:.6g}", f"drop {write.drop(drop['absolute'], False)}{relative}")
-    threads = f", {write.many(figures['threads'], 'thread')}" if figures["threads"] else ""
-    grid.add_row("latency", write.milliseconds(figures["latency_ms"]), f"{figures['device']}{threads}")
+        grid.add_column("reference", no_wrap=True)
+    grid.add_column("", overflow="fold")
+
+    def row(name: str, value: str, other: str, *notes: str) -> None:
+        note = ", ".join(note for note in notes if note)
+        grid.add_row(*([name, value, other, note] if reference else [name, value, note]))
+
+    drop = ""
     if reference:
-        speed = f"{write.speedup(figures['speedup'])} as fast"
-        grid.add_row(
-            "reference",
-            write.milliseconds(reference["latency_ms"]),
-            f"{speed} ({write.interval(figures['speedup_ci'], write.speedup)})",
-        )
+        lost = figures["drop"]
+        drop = f"drop {write.drop(lost['absolute'], False)}"
+        drop += f" ({write.drop(lost['relative'], True)})" if lost["relative"] is not None else ""
+    scored = write.many(figures["samples"], "sample") if figures["samples"] is not None else ""
+    before = f"{reference['metric']:.6g}" if reference else ""
+    row("metric", f"{figures['metric']:.6g}", before, drop, scored, f"scored in {write.seconds(figures['seconds'])}")
+    speed = ""
+    if reference:
+        between = write.interval(figures["speedup_ci"], write.speedup)
+        speed = f"{write.speedup(figures['speedup'])} as fast (95%: {between})"
+    threads = write.many(figures["threads"], "thread") if figures["threads"] else ""
+    slow = write.milliseconds(reference["latency_ms"]) if reference else ""
+    row("latency", write.milliseconds(figures["latency_ms"]), slow, speed, f"on {figures['device']}", threads)
+    if figures["kernels"] is not None:
+        counts = figures["kernels"]
+        total = counts["int8"] + counts["float"]
+        row("kernels", f"{counts['int8']} of {total}", "", "compute operators run on integers")
     return grid

@@ -17,6 +17,7 @@ def test_scores_and_times_a_model(tuned: task.Task, capsys: Captured) -> None:
     assert lines[0].startswith("metric   1 ")
     assert "96 samples" in lines[0]
     assert lines[1].startswith("latency")
+    assert lines[2].startswith("kernels  0 of 5")
     assert " ms" in lines[1]
 
 
@@ -26,6 +27,8 @@ def test_against_a_reference(tuned: task.Task, capsys: Captured) -> None:
     figures = json.loads(capsys.readouterr().out)
     assert figures["reference"]["metric"] == 1.0
     assert figures["drop"]["absolute"] == pytest.approx(1.0 - figures["metric"])
+    result = json.loads((tuned.out / "result.json").read_text())
+    assert figures["kernels"] == {"int8": result["layers"]["int8"], "float": 5 - result["layers"]["int8"]}
     low, high = figures["speedup_ci"]
     assert low <= figures["speedup"] <= high
     assert main(words) == 0

@@ -1,5 +1,6 @@
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,6 +104,21 @@ def test_interrupted_says_how_to_go_on_and_does_not_start_anew(
     assert main([*TUNE, "--keep-float", "a b"]) == 130
     shown = capsys.readouterr().err
     assert shown.endswith("go on with:\n  autoquant tune --model m.onnx --eval e.py --keep-float 'a b'\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_terminated_by_a_scheduler_it_ends_as_cleanly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def terminated(args: argparse.Namespace) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(tune, "run", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(TUNE) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "go on with:" in capsys.readouterr().err
 
 
 def test_a_broken_installation_is_named_before_anything_runs(
