@@ -292,18 +292,16 @@ class _Build:
         )
         bias = self._integer_bias(layer)
         if bias is not None and not left:
-            values, scale = weights.value(bias).reshape(-1), self._scale(layer.inputs[0])
-            if not scales.bias_fits(values, scale, quantized.scale).all():
-                if layer.name not in self._grown:
-                    least = scales.least_weight_scale(values, scale, per_channel=axis is not None)
-                    self._grown[layer.name] = scales.weight(
-                        weights.value(layer.weight),
-                        axis=axis,
-                        symmetric=symmetric,
-                        bits=target.weight_bits,
-                        least=least,
-                    )
-                return self._grown[layer.name]
+            if layer.name not in self._grown:
+                self._grown[layer.name] = scales.with_room_for_bias(
+                    quantized,
+                    weights.value(layer.weight),
+                    weights.value(bias).reshape(-1),
+                    self._scale(layer.inputs[0]),
+                    symmetric=symmetric,
+                    bits=target.weight_bits,
+                )
+            return self._grown[layer.name]
         return quantized
 
     def _integer_bias(self, layer: Layer) -> str | None:

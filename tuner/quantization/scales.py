@@ -147,17 +147,55 @@ def bias(values: np.ndarray, activation_scale: np.float32, weight_scale: np.ndar
     return np.clip(steps, -_INT32_MAX, _INT32_MAX).astype(np.int32), scale
 
 
+def with_room_for_bias(
+    quantized: QuantizedWeight,
+    weight_values: np.ndarray,
+    bias_values: np.ndarray,
+    activation_scale: np.float32,
+    *,
+    symmetric: bool,
+    bits: int = 8,
+) -> QuantizedWeight:
+    """The quantized weight, with larger scales in the channels whose int32 bias would not fit.
+
+    Such channels are all but dead: their weights are tiny beside their bias. A bias near the end of int32 would wrap
+    around when the products are added, so it gets a quarter of the range.
+
+    Args:
+        quantized: What `weight` made of `weight_values`.
+        weight_values: float32.
+        bias_values: float32, shape [channels].
+        activation_scale: Of the layer's input.
+        symmetric: As for `weight`.
+        bits: As for `weight`.
+    """
+    fits = bias_fits(bias_values, activation_scale, quantized.scale)
+    if fits.all():
+        return quantized
+    needed = np.abs(np.asarray(bias_values, np.float64)) / (float(activation_scale) * (_INT32_MAX / 4))
+    if quantized.axis is None:
+        return weight(
+            weight_values, axis=None, symmetric=symmetric, bits=bits, least=np.asarray(needed.max(), np.float32)
+        )
+    few = np.flatnonzero(~fits)
+    part = weight(
+        np.take(weight_values, few, axis=quantized.axis),
+        axis=quantized.axis,
+        symmetric=symmetric,
+        bits=bits,
+        least=needed[few].astype(np.float32),
+    )
+    values, scale, zero_point = quantized.values.copy(), quantized.scale.copy(), quantized.zero_point.copy()
+    np.moveaxis(values, quantized.axis, 0)[few] = np.moveaxis(part.values, quantized.axis, 0)
+    scale[few], zero_point[few] = part.scale, part.zero_point
+    return QuantizedWeight(values, scale, zero_point, quantized.axis)
+
+
 def bias_fits(values: np.ndarray, activation_scale: np.float32, weight_scale: np.ndarray) -> np.ndarray:
-    """Per channel: whether the int32 bias stays below half of int32's range, leaving the other half to the products."""
+    """Per channel: whether an int32 bias stays below half of int32's range, leaving the other half to the products."""
     scale = np.asarray(activation_scale * weight_scale, np.float64)
     fits: np.ndarray = np.abs(np.asarray(values, np.float64)) < scale * (_INT32_MAX / 2)
     return fits
-
-
-def least_weight_scale(values: np.ndarray, activation_scale: np.float32, *, per_channel: bool) -> np.ndarray:
-    """The smallest weight scales at which an int32 bias fits, float32, shape [channels] or []."""
-    needed = np.abs(np.asarray(values, np.float64)) / (float(activation_scale) * (_INT32_MAX / 4))
-    return np.asarray(needed if per_channel else needed.max(), np.float32)
 
 
 def dequantize(quantized: QuantizedWeight) -> np.ndarray:
