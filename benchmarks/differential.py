@@ -8,7 +8,8 @@ Their float operators read the rounded tensor where ours read the float one (a r
 say). That is another placement, not another arithmetic, so under `layers` the distance is taken to theirs with these
 operators put back on the float tensor (`aligned`), as well as to theirs as it comes. Reported: distance of the outputs
 between the two candidates over the distance of theirs from float (wanted: at most 0.5), weight scales that agree to
-1 ulp, and the time of a run against theirs as it comes, in alternation.
+1 ulp (channels aside whose scale is raised for an int32 bias), and the time of a run against theirs as it comes, in
+alternation.
 """
 
 from __future__ import annotations
@@ -77,7 +78,6 @@ def theirs(model: Model, feeds: Sequence[Feed], target: Target, placement: str, 
     logging.disable(logging.WARNING)  # it recommends a preprocessing that has been done
     compute = ["Conv", "MatMul", "Gemm"]
     options: dict[str, Any] = {"ActivationSymmetric": False, "WeightSymmetric": True}
-    options["QDQDisableWeightAdjustForInt32Bias"] = True  # else some weight scales follow from the bias instead
     if placement == "layers":
         # Relu and Clip fuse into a Conv; a MatMul wants no Q on its output where the target's kernel needs none.
         options["OpTypesToExcludeOutputQuantization"] = [name for name in compute if not target.layers[name]]
@@ -119,18 +119,29 @@ def align(path: Path, aligned: Path) -> None:
     onnx.save(proto, aligned)
 
 
-def scales(candidate: Candidate, analysis: Analysis, path: Path) -> dict[str, int]:
-    """How many weights both quantized, and of how many all scales agree to 1 unit in the last place."""
+def scales(candidate: Candidate, model: Model, analysis: Analysis, path: Path, bits: int) -> dict[str, int]:
+    """How the scales of the weights that both quantized agree.
+
+    Returns:
+        weights; within_1_ulp: weights all of whose scales agree to 1 unit in the last place, channels aside that we
+        raised so that an int32 bias fits (both tools do, each with its own headroom); channels; raised_channels.
+    """
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
-    both = agree = 0
-    for weight in {layer.weight for layer in analysis.layers if layer.weight}:
-        other = stored.get(f"{weight}_scale")
-        if other is None or weight not in candidate.quantization:
+    counts = dict.fromkeys(("weights", "within_1_ulp", "channels", "raised_channels"), 0)
+    for layer in {layer.weight: layer for layer in analysis.layers if layer.weight}.values():
+        other = stored.get(f"{layer.weight}_scale")
+        if layer.weight not in candidate.quantization or other is None:
             continue
-        ours = np.asarray(candidate.quantization[weight].scale, np.float32).ravel()
-        both += 1
-        agree += ours.shape == other.ravel().shape and bool((np.abs(ours - other.ravel()) <= np.spacing(ours)).all())
-    return {"weights": both, "within_1_ulp": agree}
+        ours, other = np.asarray(candidate.quantization[layer.weight].scale, np.float32).ravel(), other.ravel()
+        channels = np.moveaxis(np.asarray(model.weights[layer.weight]), layer.weight_axis, 0)
+        plain = np.abs(channels.reshape(len(channels), -1)).max(1) / np.float32(2 ** (bits - 1) - 1)
+        raised = ours > plain * np.float32(1.0001) if len(ours) == len(plain) else np.zeros(len(ours), bool)
+        agree = len(ours) == len(other) and (np.abs(ours - other) <= np.spacing(ours))[~raised].all()
+        counts["weights"] += 1
+        counts["within_1_ulp"] += bool(agree)
+        counts["channels"] += len(ours)
+        counts["raised_channels"] += int(raised.sum())
+    return counts
 
 
 def outputs(path: Path, feeds: Sequence[Feed]) -> list[np.ndarray]:
@@ -176,7 +187,7 @@ def differ(folder: Path, pairs: int, scratch: Path) -> dict[str, Any]:
             "ours_to_theirs_over_theirs_to_float": ratio,
             "ours_to_float": distance(ours, wanted) / norm,
             "theirs_to_float": distance(other, wanted) / norm,
-            "scales": scales(candidate, analysis, theirs_path),
+            "scales": scales(candidate, model, analysis, theirs_path, target.weight_bits),
             "kernels": {"ours": kernels(ours_path), "theirs": kernels(theirs_path)},
             "theirs_ms": timed["baseline_ms"],
             "ours_ms": timed["model_ms"],

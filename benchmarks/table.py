@@ -133,6 +133,7 @@ def differential(figures: dict[str, Any]) -> str:
                     " / ".join(f"{ratios[name]:.3f}" if name in ratios else "–" for name in ("aligned", "as_it_comes")),
                     f"{100 * found['ours_to_float']:.2f} % / {100 * found['theirs_to_float']:.2f} %",
                     f"{scales['within_1_ulp']}/{scales['weights']}",
+                    f"{scales['raised_channels']}/{scales['channels']}",
                     f"{found['kernels']['ours']['int8']} / {found['kernels']['theirs']['int8']}",
                     f"{found['ours_ms']:.2f} / {found['theirs_ms']:.2f}",
                     f"{found['speedup_over_theirs']:.2f}× ({low_high[0]:.2f}–{low_high[1]:.2f})",
@@ -140,7 +141,8 @@ def differential(figures: dict[str, Any]) -> str:
             )
     head = (
         "task", "Q/DQ around", "‖ours − theirs‖ ÷ ‖theirs − float‖, aligned / as it comes", "to float, ours / theirs",
-        "scales within 1 ulp", "int8 kernels, ours / theirs", "ms, ours / theirs", "faster than theirs",
+        "scales within 1 ulp", "channels raised for a bias", "int8 kernels, ours / theirs",
+        "ms, ours / theirs", "faster than theirs",
     )  # fmt: skip
     return markdown(head, rows)
 
