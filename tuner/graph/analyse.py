@@ -10,7 +10,7 @@ import onnx
 from .analysis import Analysis, Glue, Layer, Refusal
 from .glue import find_glue
 from .index import GraphIndex, subgraphs
-from .layers import COMPUTE, INTEGER, RECURRENT, Context, find_layer
+from .layers import COMPUTE, FUSED, INTEGER, RECURRENT, Context, find_layer
 from .model import Model
 from .names import cut, node_names
 from .shapes import tensor_types
@@ -88,6 +88,8 @@ def _reason(context: Context, node: onnx.NodeProto) -> str:
     wide = elements.intersection(floats[1:])
     if wide and "float" not in elements:
         return f"it computes in {wide.pop()}"
+    if node.op_type in FUSED and not _standard(node):
+        return "already fused by an optimizer; start from the model before it was optimized"
     where = "" if _standard(node) else f"{node.domain}."
     return f"{where}{node.op_type} has no integer kernel"
 

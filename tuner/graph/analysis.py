@@ -20,7 +20,8 @@ class Layer:
         output: The tensor after the tail, where a Q of its output stands. Equal to the node's output without a tail.
         weight: Initializer that is its weight, None when both operands are activations.
         weight_input: Which input of the node the weight is (1 for Conv/Gemm, 0 or 1 for MatMul), None without one.
-        weight_axis: The output-channel axis of the weight (per-channel scales live there), None without a weight.
+        weight_axis: The output-channel axis of the weight (per-channel scales live there), None without a weight and
+            for a MatMul's weight of more than two dimensions, which has one scale.
         bias: Initializer of its bias (Conv input 2, Gemm input 2), None without.
         group: Name of the group: layers sharing a constant weight carry the same (the first layer's name).
         reduction: Elements summed for one output element (K of a MatMul, C/g·kh·kw of a Conv), None if unknown;

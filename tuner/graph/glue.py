@@ -33,6 +33,11 @@ _DATA: dict[str, tuple[tuple[int, ...] | None, bool]] = {
     "Split": ((0,), True),
     "Pad": ((0,), True),
     "Expand": ((0,), True),
+    "Tile": ((0,), True),
+    "DepthToSpace": ((0,), True),
+    "SpaceToDepth": ((0,), True),
+    "ReduceMax": ((0,), True),
+    "ReduceMin": ((0,), True),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+from onnx import numpy_helper
 
 from .draft import Draft
 from .index import GraphIndex, rename_reads
@@ -30,8 +31,13 @@ def _does_nothing(node: onnx.NodeProto, index: GraphIndex, types: dict[str, int]
         return False
     if node.op_type == "Dropout":
         mask_used = any(index.consumers.get(name) for name in node.output[1:] if name)
-        return not mask_used and (len(node.input) < 3 or not node.input[2])
+        return not mask_used and (len(node.input) < 3 or not node.input[2] or _is_false(index, node.input[2]))
     if node.op_type == "Cast":
         to = next((a.i for a in node.attribute if a.name == "to"), 0)
         return to != 0 and types.get(node.input[0]) == to
     return node.op_type == "Identity"
+
+
+def _is_false(index: GraphIndex, name: str) -> bool:
+    tensor = index.initializers.get(name)
+    return tensor is not None and not numpy_helper.to_array(tensor).any()

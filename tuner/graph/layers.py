@@ -16,7 +16,14 @@ from .shapes import TensorType
 
 COMPUTE = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 RECURRENT = ("LSTM", "GRU", "RNN")
-INTEGER = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm", "DynamicQuantizeMatMul")
+INTEGER = (
+    *("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QAttention", "MatMulNBits"),
+    *("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "GatherBlockQuantized", "QMoE"),
+)
+FUSED = (
+    *("FusedConv", "FusedMatMul", "FusedGemm", "Attention", "MultiHeadAttention", "GroupQueryAttention", "NhwcConv"),
+    *("PackedAttention", "DecoderMaskedMultiHeadAttention", "MoE"),
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,8 @@ def _matmul(context: Context, i: int) -> Layer | str:
     dims = context.dims(weight)
     if len(dims) < 2:
         return "its weight is a vector"
-    axis = len(dims) - 1 if side else len(dims) - 2
+    # ONNX Runtime takes one scale for a weight of more than two dimensions and fails at run time with more
+    axis = (1 if side else 0) if len(dims) == 2 else None
     k = dims[-2] if side else dims[-1]
     tail = _bias_add(context, i, dims[-1]) if side else ()
     return _layer(context, i, [x], weight=(weight, side, axis), tail=tail, k=k)
@@ -129,7 +137,7 @@ def _layer(
     i: int,
     inputs: list[str],
     *,
-    weight: tuple[str, int, int] | None = None,
+    weight: tuple[str, int, int | None] | None = None,
     bias: str | None = None,
     tail: tuple[int, ...] = (),
     k: int | None = None,

@@ -80,6 +80,8 @@ class ExternalData:
                 f"External data of {tensor!r} lie outside the model's folder ({location!r}), which is not allowed."
             )
         path = self._model.parent / location
+        if not path.exists() and self._model.is_symlink():
+            path = self._model.resolve().parent / location
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)

@@ -91,6 +91,13 @@ def test_external_data(tmp_path: Path) -> None:
     assert any(not array.flags.owndata for array in model.weights.values())
 
 
+def test_a_link_to_a_model_finds_the_data_beside_its_target(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    target = zoo.external(zoo.transformer(), tmp_path / "store" / "m.onnx")
+    (tmp_path / "link.onnx").symlink_to(target)
+    assert full(load(tmp_path / "link.onnx")) == full(load(target))
+
+
 def test_the_fingerprint_sees_a_changed_external_file(tmp_path: Path) -> None:
     path = zoo.external(zoo.transformer(), tmp_path / "m.onnx")
     before = load(path).fingerprint
