@@ -130,7 +130,7 @@ def _next(result: Result) -> Table:
     study = study_words(result)
     table.add_row("trials", f"autoquant trials {study}")
     table.add_row("dashboard", f"autoquant dashboard {study}")
-    table.add_row("go on", "the same command again; more with a higher --max-trials or --timeout")
+    table.add_row("resume", "run the same command again; a higher --max-trials or --timeout searches on")
     return table
 
 

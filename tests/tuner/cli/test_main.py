@@ -147,6 +147,12 @@ def test_a_reader_who_leaves_early_is_no_error() -> None:
     assert done.returncode == 141
 
 
+def test_a_terminal_of_few_letters_is_no_error(tmp_path: Path) -> None:
+    done = run("doctor", env={**os.environ, "PYTHONIOENCODING": "ascii"}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "?  python" in done.stdout
+
+
 def test_the_command_is_recorded_as_it_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 

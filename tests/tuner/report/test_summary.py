@@ -35,7 +35,7 @@ def test_says_what_was_reached_and_where() -> None:
         "m.autoquant/model.onnx",
         "autoquant trials m.autoquant",
         "autoquant dashboard m.autoquant",
-        "the same command again",
+        "run the same command again",
     ):
         assert words in shown
 
