@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from .base import LAYER, OP, Action, History, Recipe, Score, Space, Stop
-from .recipes import compose, free_glue
+from .recipes import compose_anew, free_glue
 
 LIMIT = 100_000
 
@@ -66,4 +66,4 @@ def _grid(space: Space) -> Iterator[Recipe]:
     for floats in ((), *((name,) for name in space.free_layers)):
         for glue in glues:
             for setting in settings:
-                yield compose(space, setting, floats=floats, glue=glue)
+                yield compose_anew(space, setting, floats=floats, glue=glue)

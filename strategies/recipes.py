@@ -24,8 +24,20 @@ Settings = Mapping[str, str]
 
 
 def compose(space: Space, settings: Settings, *, floats: Collection[str] = (), glue: Collection[str] = ()) -> Recipe:
+    """As `compose_anew`, remembered: a replay asks for the same hundreds of recipes at every step."""
+    key = (tuple(sorted(settings.items())), frozenset(floats), frozenset(glue))
+    known = space.composed.get(key)
+    if known is None:
+        known = space.composed[key] = compose_anew(space, settings, floats=floats, glue=glue)
+    return known
+
+
+def compose_anew(
+    space: Space, settings: Settings, *, floats: Collection[str] = (), glue: Collection[str] = ()
+) -> Recipe:
     """Every layer int8 but `floats` (`layer/…`), all glue float but `glue` (`op/…`), as far as the space offers it."""
     chosen = dict(settings)
+    floats, glue = frozenset(floats), frozenset(glue)
     for name, offered in space.offered.items():
         if name.startswith(LAYER):
             chosen[name] = "int8" if "int8" in offered and name not in floats else space.fallback(name)
