@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import inliner, numpy_helper
+from onnx import helper, inliner, numpy_helper
 
 from ...errors import ModelError
 from .constants import constants_to_initializers, fold_constants
@@ -21,6 +21,7 @@ from .names import node_names
 from .opset import LIFTED, OLDEST, lift, raise_ir_version
 from .order import check_wiring, sort_nodes
 from .read import ExternalData, fingerprint, inner_tensors, read
+from .sums import sums_to_adds
 from .tensors import NATIVE, is_stub, stub
 
 
@@ -93,6 +94,8 @@ def _normalise(draft: Draft, path: Path) -> None:
     check_wiring(draft.proto.graph, path)
     sort_nodes(draft.proto.graph, path)
     _drop_weight_inputs(draft)
+    if draft.opset == 0:  # operators of other domains only, ai.onnx.ml say
+        draft.proto.opset_import.append(helper.make_opsetid("", LIFTED))
     raise_ir_version(draft.proto)
     if draft.opset < OLDEST:
         draft.notes.append(f"Opset lifted from {draft.opset} to {LIFTED}.")
@@ -100,6 +103,7 @@ def _normalise(draft: Draft, path: Path) -> None:
         constants_to_initializers(draft.proto, draft.weights)
     widen_half(draft)
     fold_constants(draft)
+    sums_to_adds(draft)
     remove_identities(draft)
     fold_into_convs(draft)
     if any(node.op_type == "DequantizeLinear" for node in draft.proto.graph.node):

@@ -73,6 +73,13 @@ def test_other_domains_come_through_a_lift(tmp_path: Path) -> None:
     assert model.proto.graph.node[-1].domain == "com.microsoft"
 
 
+def test_a_model_of_other_domains_alone(tmp_path: Path) -> None:
+    node = helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", scale=[2.0], offset=[1.0])
+    graph = helper.make_graph([node], "g", [zoo.value("x", ["N", 4])], [zoo.value("y", ["N", 4])])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 3)], ir_version=8)
+    assert check(proto, tmp_path, tolerance=0.0).opset == 17
+
+
 @pytest.mark.parametrize(
     ("op", "version", "words"), [("GRUUnit", 1, "there is no operator GRUUnit"), ("ThresholdedRelu", 9, "No Adapter")]
 )
