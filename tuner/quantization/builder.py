@@ -49,6 +49,7 @@ class Builder:
         self.by_node = {layer.node: layer for layer in analysis.layers}
         self.glue_by_node = {glue.node: glue for glue in analysis.glue}
         self.bias_adds = dict(self._bias_adds())
+        self.rectified = dict(self._rectified())
         self.clips = {layer.output: bounds for layer in analysis.layers if (bounds := self._clip(layer))}
 
     def build(
@@ -115,6 +116,22 @@ class Builder:
                 if layer.op_type == "MatMul" and nodes[i].op_type == "Add":
                     position = 0 if self.weights.is_float(nodes[i].input[0]) else 1
                     found.append((i, (layer, position)))
+        return found
+
+    def _rectified(self) -> list[tuple[int, Layer]]:
+        """Index of the sole Relu or Clip behind the kernel of a MatMul or Gemm → the layer."""
+        found = []
+        nodes = self.model.proto.graph.node
+        for layer in self.analysis.layers:
+            if layer.op_type not in ("MatMul", "Gemm"):
+                continue
+            end = layer.node
+            for i in layer.tail:
+                if i in self.bias_adds and self.rank(layer.inputs[0]) == 2:
+                    end = i  # one kernel with its MatMul
+            reader = self.index.sole_consumer(nodes[end].output[0])
+            if reader is not None and nodes[reader].op_type in ("Relu", "Clip"):
+                found.append((reader, layer))
         return found
 
     def _clip(self, layer: Layer) -> tuple[float | None, float | None] | None:
@@ -193,6 +210,8 @@ class _Build:
                 self._glue_constants(node, i)
         elif i in builder.bias_adds:
             self._bias_add(node, *builder.bias_adds[i])
+        elif i in builder.rectified:
+            self._rectifier(node, builder.rectified[i])
         for position, name in enumerate(original.output):
             if name in self._placement.replaced:
                 node.output[position] = writer.name(f"{name}/raw")
@@ -377,6 +396,26 @@ class _Build:
         reader = index.sole_consumer(layer.output)
         merges = reader is not None and index.graph.node[reader].op_type == "Add"
         return layer.output if merges and self._builder.rank(layer.output) in (0, 2) else None
+
+    def _rectifier(self, node: onnx.NodeProto, layer: Layer) -> None:
+        """Keep a Relu or Clip behind an int8 MatMul from undoing its fusion.
+
+        ONNX Runtime takes a Relu or Clip of one reader for part of the kernel, and does not fuse the kernel at all if
+        that reader is no Q. A maximum with zero is none.
+        """
+        output = node.output[0]
+        if self._simulate or self._builder.target.bias != "int32" or self._placement.layers[layer.name] != "int8":
+            return
+        index = self._builder.index
+        readers = index.consumers.get(output, [])
+        only_q = output in self._placement.pairs and all(i in self._placement.int8_nodes for i in readers)
+        if output in self._placement.replaced or (only_q and output not in index.outputs):
+            return
+        if node.op_type == "Relu":
+            node.op_type = "Max"
+            node.input.append(self._writer.constant(f"{output}/floor", np.zeros((), np.float32)))
+        else:
+            node.input[0] = self._writer.add("Max", [node.input[0]], self._writer.name(f"{output}/kept"))
 
     def _glue_constants(self, node: onnx.NodeProto, i: int) -> None:
         """Constant operands of int8 glue: per tensor, of the activations' type, or the kernels do not fuse."""

@@ -113,6 +113,8 @@ class Guards:
         nodes = self._index.graph.node
         while tensor not in placement.replaced:
             producer = self._index.producer.get(tensor)
+            if producer is not None and nodes[producer].op_type == "DequantizeLinear":
+                return True  # of a partly quantized model
             if producer is None or nodes[producer].op_type not in _PROPAGATING:
                 return False
             tensor = nodes[producer].input[0]
