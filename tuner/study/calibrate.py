@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ...errors import CalibrationError
+from ...errors import CalibrationError, EvaluationError
 from ...evaluators.base import Feed
-from ...evaluators.feeds import inputs_of_file
+from ...evaluators.feeds import describe, inputs_of_file, problem
 from ...evaluators.session import open_session
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
@@ -95,7 +95,7 @@ def calibrate(
             "there are no calibration samples: calibration() yielded nothing.\n"
             "Yield 100 to 200 representative inputs as {input name: array}."
         )
-    timed = inputs.evaluation.latency_feed() or sampler.first
+    timed = _timed(inputs, sampler.first)
     kept.save(inputs.out / _FEEDS, sampler.kept, timed)
     store.put({RANGES: ranges.to_json()})
     return Calibration(ranges, sampler.kept, timed)
@@ -106,6 +106,18 @@ def _watched(inputs: Inputs, feeds: Iterable[Feed]) -> kept.Sampler:
     for _ in sampler.watch(feeds):
         pass
     return sampler
+
+
+def _timed(inputs: Inputs, usual: Feed) -> Feed:
+    """The feed to time: the eval file's own, else one calibration sample."""
+    feed = inputs.evaluation.latency_feed()
+    if feed is None:
+        return usual
+    wanted = inputs_of_file(inputs.model.path)
+    wrong = problem(feed, wanted)
+    if wrong is not None:
+        raise EvaluationError(f"latency_inputs() does not fit the model: {wrong}.\nIts inputs: {describe(wanted)}.")
+    return feed
 
 
 def _unsteady(store: Store, sampler: kept.Sampler, inputs: Inputs, observer: Observer) -> None:

@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from ...errors import InstallationError, OutputError, StudyError
+from .shield import shielded
 
 _LIKE = "Give one like sqlite:///study.db or postgresql://user@host/database."
 _FRESH = "Start anew with --fresh, or give another --out or --storage."
@@ -81,8 +82,8 @@ def connect(url: str, *, write: bool, timeout: float = 30.0) -> RDBStorage:
 
 @contextmanager
 def transaction(engine: Engine, url: str) -> Iterator[Connection]:
-    """One transaction: all of it is committed at the end, or nothing."""
-    with explained(url), engine.begin() as connection:
+    """One transaction: all of it is committed at the end, or nothing. Ctrl-C waits for that."""
+    with shielded(), explained(url), engine.begin() as connection:
         yield connection
 
 

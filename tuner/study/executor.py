@@ -109,7 +109,7 @@ class Executor:
             return 1.0 / latency.speedup
         if self._inputs.objective == "size":
             return candidate.size_bytes / self._inputs.model.source_bytes
-        return ops(self._inputs.analysis, self._ranges.shapes, candidate.layers)
+        return ops(self._inputs.analysis, self._ranges.shapes, candidate.layers, self._inputs.target.weight_bits)
 
     def time(self, recipe: Recipe, session: ort.InferenceSession | None) -> Latency | None:
         """Time a recipe against the float file on the target's kernels; None under another objective."""

@@ -14,7 +14,10 @@ from .trial import recipe_hash
 
 
 def stamp(proto: onnx.ModelProto, model: Model, recipe: Recipe, target: Target) -> None:
-    """Write the provenance into the model's metadata, in place; nothing of time, path or host: rebuilds are bit-equal."""
+    """Write the provenance into the model's metadata, in place.
+
+    Nothing of time, path or host is in it: rebuilds are bit-equal.
+    """
     entries = {
         "autoquant.version": __version__,
         "autoquant.float_model": model.fingerprint,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ...errors import AutoquantError, EvaluationError
+from ...errors import AutoquantError, EvaluationError, ModelError
 from ...evaluators.base import Scored
 from ...strategies.base import LAYER, OP, History, Probe, Recipe, Score, Stop
 from ...strategies.registry import make
@@ -70,19 +70,22 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
     number = run.store.start(recipe, phase)
     layers = len(run.inputs.analysis.layers)
     run.observer(TrialStarted(number, phase, _int8(run, recipe), layers, _settings(recipe)))
+    failure: AutoquantError | None = None
     try:
         known, origin = _known(run, recipe)
-        attempt = run.executor.score(recipe, lambda done, total: run.observer(Progressed(done, total)), known)
-        record = _complete(run, number, recipe, attempt, origin)
-    except AutoquantError as error:
-        record = run.store.fail(number, str(error).splitlines()[0])
-        _finished(run, record, began)
-        _give_up(run, error)
-        return record
+        try:
+            attempt = run.executor.score(recipe, lambda done, total: run.observer(Progressed(done, total)), known)
+        except (EvaluationError, ModelError) as error:
+            failure = error
+            record = run.store.fail(number, str(error).splitlines()[0])
+        else:
+            record = _complete(run, number, recipe, attempt, origin)
     except BaseException:
         run.store.fail(number, "interrupted: the run was stopped", interrupted=True)
         raise
     _finished(run, record, began)
+    if failure is not None:
+        _give_up(run, failure)
     return record
 
 

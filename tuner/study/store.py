@@ -19,6 +19,7 @@ from ...errors import StudyError
 from ...strategies.base import History, Recipe, Space
 from . import database, rows
 from .fingerprint import Fingerprint
+from .shield import shielded
 from .trial import Measured, State, TrialRecord, comparable, decode, encode, is_number, recipe_hash
 
 FORMAT = 1
@@ -358,7 +359,7 @@ class Store:
 
     def checkpoint(self) -> None:
         """Make the SQLite file whole by itself. `complete`, `prune` and `fail` do it."""
-        with database.explained(self.url):
+        with shielded(), database.explained(self.url):
             database.checkpoint(self.storage.engine)
 
     def close(self) -> None:
@@ -388,16 +389,17 @@ class Store:
     ) -> TrialRecord:
         user = {**measured.attributes(), **(extra or {})}
         system: dict[str, Any] = {}
-        with self._transaction() as connection:
-            if state != TrialState.FAIL and measured.drop is not None:
-                target = float(rows.get_attribute(connection, self._id, TARGET_DROP)["value"])
-                constraint = float(measured.drop) - target
-                system = {_CONSTRAINT: constraint, _CONSTRAINT_LIST: [constraint]}
-            value = measured.cost if state == TrialState.COMPLETE else None
-            trial_id = rows.finish_trial(connection, self._id, number, state, value, user, system)
-            record = self._record(rows.read_trials(connection, [trial_id])[0])
-        self._finished[trial_id] = record
-        self.checkpoint()
+        with shielded():
+            with self._transaction() as connection:
+                if state != TrialState.FAIL and measured.drop is not None:
+                    target = float(rows.get_attribute(connection, self._id, TARGET_DROP)["value"])
+                    constraint = float(measured.drop) - target
+                    system = {_CONSTRAINT: constraint, _CONSTRAINT_LIST: [constraint]}
+                value = measured.cost if state == TrialState.COMPLETE else None
+                trial_id = rows.finish_trial(connection, self._id, number, state, value, user, system)
+                record = self._record(rows.read_trials(connection, [trial_id])[0])
+            self._finished[trial_id] = record
+            self.checkpoint()
         return record
 
     def _record(self, row: rows.TrialRow) -> TrialRecord:
