@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
 
 
 def drawn(view: LiveView, width: int = 100, height: int = 40) -> str:
-    console = Console(file=io.StringIO(), width=width, height=height, highlight=False)
+    console = Console(file=io.StringIO(), width=width, height=height, highlight=False, color_system=None)
     with console.capture() as captured:
         console.print(view.render())
     return captured.get()

@@ -10,7 +10,7 @@ from tests.tuner.report.made import result
 
 
 def text(width: int = 140, **other: Any) -> str:
-    console = Console(width=width, highlight=False)
+    console = Console(width=width, highlight=False, color_system=None)
     with console.capture() as captured:
         console.print(summary(result(**other)))
     return captured.get()

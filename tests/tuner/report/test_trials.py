@@ -8,7 +8,7 @@ from tests.tuner.report.made import LAYERS, recipe, trial, trials
 
 
 def text(width: int = 140) -> str:
-    console = Console(width=width, highlight=False)
+    console = Console(width=width, highlight=False, color_system=None)
     with console.capture() as captured:
         console.print(table(trials(), relative=True, target="1%"))
     return captured.get()
