@@ -17,7 +17,13 @@ LIFTED = 17
 """What a model from below `OLDEST` is lifted to."""
 
 _OLDEST_IR = 8
-_FAILURES = (RuntimeError, ValueError, checker.ValidationError, shape_inference.InferenceError)
+_FAILURES = (
+    version_converter.ConvertError,
+    RuntimeError,
+    ValueError,
+    checker.ValidationError,
+    shape_inference.InferenceError,
+)
 
 
 def lift(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:

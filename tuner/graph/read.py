@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, numpy_helper
+from onnx import AttributeProto, TensorProto, numpy_helper
 
 from ...errors import ModelError
+from .index import subgraphs
 from .tensors import NATIVE
 
 _CHUNK = 1 << 24
@@ -118,6 +119,10 @@ def read(path: Path) -> tuple[onnx.ModelProto, hashlib._Hash, int]:
         raise ModelError(f"{path} {_what(data)}.")
     if not proto.graph.node:
         raise ModelError(f"{path} has no nodes: there is nothing to run.")
+    if not _sound(proto.graph):
+        raise ModelError(
+            f"{path} is corrupt: it holds names or types that ONNX does not know. Copy or export it again."
+        )
     return proto, hashlib.sha256(data), len(data)
 
 
@@ -141,6 +146,23 @@ def inner_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]
             for body in bodies:
                 yield from body.initializer
                 yield from inner_tensors(body.node)
+
+
+def _sound(graph: onnx.GraphProto) -> bool:
+    """Whether names are text (protobuf hands out bytes where they are not) and element types exist."""
+    values = (*graph.input, *graph.output, *graph.value_info)
+    tensors = (*graph.initializer, *inner_tensors(graph.node))
+    kinds = [tensor.data_type for tensor in tensors]
+    kinds += [value.type.tensor_type.elem_type for value in values if value.type.HasField("tensor_type")]
+    if not all(kind in TensorProto.DataType.values() for kind in kinds):
+        return False
+    texts = [item.name for item in (*values, *tensors)]
+    for node in graph.node:
+        texts += (node.name, node.op_type, node.domain, *node.input, *node.output)
+        texts += (attribute.name for attribute in node.attribute)
+    return all(isinstance(text, str) for text in texts) and all(
+        _sound(body) for n in graph.node for body in subgraphs(n)
+    )
 
 
 def _what(data: bytes) -> str:

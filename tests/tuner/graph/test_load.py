@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from autoquant.errors import ModelError
+from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.model import INLINE_BYTES
 from autoquant.tuner.graph.tensors import is_stub
@@ -324,3 +325,21 @@ def test_a_negative_or_absurd_offset(tmp_path: Path) -> None:
         entry.value = offset
         with pytest.raises(ModelError, match=r"External data|corrupt"):
             load(zoo.save(proto, tmp_path / "odd.onnx"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["conv_net", "if_net", "constant_weight_net"])
+def test_flipped_bytes_are_an_error_of_the_file_or_none(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    data = zoo.ALL[name]().SerializeToString()
+    path, refused = tmp_path / "m.onnx", 0
+    for _ in range(150):
+        flipped = bytearray(data)
+        for position in rng.integers(len(data), size=3):
+            flipped[position] = rng.integers(256)
+        path.write_bytes(flipped)
+        try:
+            analyse(load(path))
+        except ModelError:
+            refused += 1
+    assert refused > 10
