@@ -15,6 +15,7 @@ from .baseline import load_samples, save_samples
 from .events import PhaseStarted, Progressed, TrialFinished, TrialStarted
 from .executor import Attempt
 from .run import Run
+from .shield import shielded
 from .trial import TrialRecord, recipe_hash
 
 _FAILURES = 3
@@ -67,11 +68,13 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
     if history is not None and recipe in history.scored:
         raise RuntimeError(f"strategy {run.inputs.request.strategy!r} asked for a recipe twice: {recipe!r}")
     began = time.monotonic()
-    number = run.store.start(recipe, phase)
-    layers = len(run.inputs.analysis.layers)
-    run.observer(TrialStarted(number, phase, _int8(run, recipe), layers, _settings(recipe)))
+    number: int | None = None
     failure: AutoquantError | None = None
     try:
+        with shielded():  # so that an interrupt finds the number
+            number = run.store.start(recipe, phase)
+        layers = len(run.inputs.analysis.layers)
+        run.observer(TrialStarted(number, phase, _int8(run, recipe), layers, _settings(recipe)))
         known, origin = _known(run, recipe)
         try:
             attempt = run.executor.score(recipe, lambda done, total: run.observer(Progressed(done, total)), known)
@@ -81,7 +84,8 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
         else:
             record = _complete(run, number, recipe, attempt, origin)
     except BaseException:
-        run.store.fail(number, "interrupted: the run was stopped", interrupted=True)
+        if number is not None:
+            run.store.fail(number, "interrupted: the run was stopped", interrupted=True)
         raise
     _finished(run, record, began)
     if failure is not None:
