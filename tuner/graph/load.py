@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper
+from onnx import checker, helper, inliner, numpy_helper
 
 from ...errors import ModelError
+from .checks import check_nodes, check_wiring
 from .constants import constants_to_initializers, fold_constants
 from .draft import Draft
 from .fold import fold_into_convs
@@ -19,7 +20,7 @@ from .index import reads
 from .model import INLINE_BYTES, Model
 from .names import node_names
 from .opset import LIFTED, OLDEST, lift, raise_ir_version
-from .order import check_wiring, sort_nodes
+from .order import sort_nodes
 from .read import ExternalData, fingerprint, inner_tensors, read
 from .sums import sums_to_adds
 from .tensors import NATIVE, is_stub, stub
@@ -91,6 +92,11 @@ def _normalise(draft: Draft, path: Path) -> None:
         draft.notes.append(f"{_count(len(draft.proto.functions), 'local function')} inlined.")
         draft.proto = inliner.inline_local_functions(draft.proto, convert_version=True)
         constants_to_initializers(draft.proto, draft.weights)
+    try:
+        check_nodes(draft.proto.graph, draft.opset)
+    except checker.ValidationError as error:
+        reason = " ".join(str(error).split("==> Context")[0].split()).rstrip(".")
+        raise ModelError(f"{path} is not valid ONNX: {reason[:200]}. Export it again.") from error
     check_wiring(draft.proto.graph, path)
     sort_nodes(draft.proto.graph, path)
     _drop_weight_inputs(draft)

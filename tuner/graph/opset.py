@@ -8,6 +8,7 @@ import onnx
 from onnx import checker, defs, helper, shape_inference, version_converter
 
 from ...errors import ModelError
+from .checks import check_nodes
 from .draft import opset
 from .index import subgraphs
 
@@ -44,7 +45,7 @@ def lift(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
     try:
         _check_known(lifted.graph)
         graph = version_converter.convert_version(lifted, version).graph
-        _check_nodes(graph, version)
+        check_nodes(graph, version)
     except _FAILURES as error:
         reason = (
             re.sub(r"^.*Assertion .* failed: ", "", " ".join(str(error).split()))[:160].rstrip(".")
@@ -74,15 +75,3 @@ def _check_known(graph: onnx.GraphProto) -> None:
             raise ValueError(f"there is no operator {node.op_type} in ONNX")
         for body in subgraphs(node):
             _check_known(body)
-
-
-def _check_nodes(graph: onnx.GraphProto, version: int) -> None:
-    """See that the converter left no node behind: it passes over some that it has no rule for."""
-    context = checker.C.CheckerContext()
-    context.ir_version = _OLDEST_IR
-    context.opset_imports = {"": version}
-    for node in graph.node:
-        if node.domain in ("", "ai.onnx") and not any(subgraphs(node)):
-            checker.check_node(node, context)
-        for body in subgraphs(node):
-            _check_nodes(body, version)

@@ -1,4 +1,4 @@
-"""The order of nodes, and whether every tensor has exactly one writer."""
+"""The order of nodes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,6 @@ import onnx
 
 from ...errors import ModelError
 from .index import reads
-
-
-def check_wiring(graph: onnx.GraphProto, path: object) -> None:
-    """See that every tensor read is written, once.
-
-    Raises:
-        ModelError: It is not: the file is corrupt.
-    """
-    known = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    known.update(tensor.values.name for tensor in graph.sparse_initializer)
-    written: set[str] = set()
-    for node in graph.node:
-        for name in node.output:
-            if name and (name in written or name in known):
-                raise ModelError(f"{path} is corrupt: tensor {name!r} is written twice. Export it again.")
-            written.add(name)
-    known |= written
-    for node in graph.node:
-        for name in reads(node) - known:
-            raise ModelError(
-                f"{path} is corrupt: {node.op_type} {node.name!r} reads tensor {name!r}, which nothing writes. "
-                "Export it again."
-            )
-    for value in graph.output:
-        if value.name not in known:
-            raise ModelError(f"{path} is corrupt: nothing writes its output {value.name!r}. Export it again.")
 
 
 def sort_nodes(graph: onnx.GraphProto, path: object) -> bool:
