@@ -13,6 +13,7 @@ from ...errors import OptionError, OutputError
 from ...evaluators.device import resolve
 from ...evaluators.evaluation import Evaluation, load_evaluation
 from ...evaluators.machine import check_installation
+from ...strategies.registry import make
 from ..graph.analyse import analyse
 from ..graph.analysis import Analysis
 from ..graph.load import load
@@ -60,6 +61,12 @@ def prepare(request: Request) -> Inputs:
         raise OptionError(f"--timeout must be above 0 seconds, but got {request.timeout:g}.")
     if request.threads is not None and request.threads < 1:
         raise OptionError(f"--threads must be at least 1, but got {request.threads}.")
+    if request.storage is not None and "://" not in request.storage:
+        raise OptionError(
+            f"--storage must be a URL such as sqlite:///study.db or postgresql://…, but got {request.storage!r}.\n"
+            "For a plain folder use --out."
+        )
+    make(request.strategy)  # an unknown name is told before an hour of calibration, not after
     device = resolve(request.device)
     target = profiles.get(request.target)
     bench = Bench.on(device, target, request.threads)

@@ -68,7 +68,14 @@ def _open(inputs: Inputs) -> Store:
     require_same_inputs(url, inputs, now)
     request = inputs.request
     # Which choices there are does not depend on ranges; which are offered does, and is settled after calibration.
-    space = build_space(inputs.analysis, inputs.target, calibrated=inputs.analysis.tensors)
+    space = build_space(
+        inputs.analysis,
+        inputs.target,
+        calibrated=inputs.analysis.tensors,
+        keep_float=request.keep_float,
+        only=request.only,
+        fix=request.fix,
+    )
     return Store.create(
         url,
         inputs.name,

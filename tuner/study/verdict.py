@@ -22,21 +22,23 @@ def judge(
     """
     if found is None:
         return "not_met", f"no trial could be scored: {reason}"
-    drop = f"{100 * found.drop:.2f}%" if target.relative else f"{found.drop:.4g}"
+    lost = f"{100 * abs(found.drop):.2f}%" if target.relative else f"{abs(found.drop):.4g}"
     if not found.holds:
-        return "not_met", f"the best effort loses {drop} where {target} is allowed; {reason}"
+        return "not_met", f"the best effort loses {lost} where {target} is allowed; {reason}"
     if objective == "latency" and found.latency is not None and found.latency.speedup_ci[0] <= 1.0:
         low, high = found.latency.speedup_ci
         return "no_gain", (
             f"nothing that holds the target is faster than the float model beyond noise: the best runs at "
-            f"{found.latency.speedup:.2f}x ({low:.2f} to {high:.2f}); keep the float model"
+            f"{found.latency.speedup:.2f}× ({low:.2f} to {high:.2f}); keep the float model"
         )
     if layers["int8"] < LEAST_SHARE * layers["total"]:
         return "no_gain", (
             f"only {layers['int8']} of {layers['total']} layers can run on integers within the target; "
             "keep the float model"
         )
-    return "met", f"loses {drop} where {target} is allowed"
+    if found.drop <= 0:
+        return "met", f"scores {lost} better than the float model" if found.drop else "loses nothing"
+    return "met", f"loses {lost} where {target} is allowed"
 
 
 def warnings(found: Confirmed | None, objective: str, noise: float, target: TargetDrop) -> list[str]:
@@ -45,7 +47,7 @@ def warnings(found: Confirmed | None, objective: str, noise: float, target: Targ
     if found is None:
         return said
     if found.latency is not None and objective != "latency" and found.latency.speedup_ci[1] < 1.0:
-        said.append(f"runs at {found.latency.speedup:.2g}x of the float model here")
+        said.append(f"runs at {found.latency.speedup:.2g}× of the float model here")
     if noise > 0:
         shown = f"{100 * noise:.3g}%" if target.relative else f"{noise:.3g}"
         said.append(f"the metric moves by {shown} from one evaluation of the same model to the next")
