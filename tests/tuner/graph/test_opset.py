@@ -92,7 +92,7 @@ def test_an_operator_that_cannot_be_lifted(tmp_path: Path) -> None:
 
 
 def test_an_operator_its_opset_does_not_have(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"not valid ONNX: No Op registered for ThresholdedRelu with domain_version of 9"):
+    with pytest.raises(ModelError, match=r"not valid ONNX: No Op registered for ThresholdedRelu with domain_version"):
         load_proto(one_node("ThresholdedRelu", 9), tmp_path)
 
 
