@@ -22,8 +22,9 @@ class Auto:
        sensitivity per price to the shortest list of fallbacks that holds.
     3. Objective latency: which glue is faster in int8.
     4. Pruning: needless fallbacks made int8 again, in halving chunks, then singly.
-    5. Refinement: until no single fallback is needless, then exchanges and TPE around the best, until 20 trials
-       have brought nothing.
+    5. Refinement: exchanges of fallbacks by a model of the drop, a check that no single fallback is needless, and
+       TPE around the best. It ends when the cost is within 2 % of all layers in int8, or when 20 trials have brought
+       nothing (8 where the cost is measured).
 
     All of 1–4 is replayed from the history at each call, 5 is a function of the history as it stands.
     """

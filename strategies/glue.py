@@ -8,7 +8,7 @@ from .replay import Procedure, distance, score
 
 MARGIN = 0.01
 """A measured cost must be lower by this part to count as lower: the clock's own noise."""
-_TOGGLES = 6
+_TOGGLES = 3
 
 
 def cheaper(outcome: Outcome, than: Outcome) -> bool:
@@ -20,7 +20,7 @@ def explore(history: History, start: Outcome) -> Procedure[Outcome]:
     """From a feasible outcome with float glue, find glue types whose int8 form is faster and holds the target.
 
     All of them first; if that loses too much, the longest feasible prefix in order of the distance each adds. Then
-    single types are turned over, at most six, each kept if the model is faster for it: int8 glue pays where it
+    single types are turned over, at most three, each kept if the model is faster for it: int8 glue pays where it
     lets integer kernels follow each other, and costs conversions elsewhere; only the clock tells.
     """
     space = history.space

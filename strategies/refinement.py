@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
-from .base import LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
+from .base import LAYER, OP, Action, History, Outcome, Recipe, Score, Space, Stop
 from .dropmodel import DropModel, fit
 from .glue import cheaper
 from .pruning import singles
-from .recipes import compose, floats_of, glue_of, settings_of
+from .recipes import activation_settings, compose, floats_of, glue_of, settings_of
 from .sampling import Sampling
-from .sensitivity import known
+from .sensitivity import known, order
 
 PATIENCE = 20
+PATIENCE_TIMED = 8
+"""Where the cost is measured, what single layers change drowns in the clock's noise."""
+_NEAR = 0.02
 _JOINT = "joint"
 _EXCHANGE = "exchange"
 _EXCHANGES = 6
@@ -24,6 +27,8 @@ _LITTLE = 0.1
 _LOOKED_AT = 48
 _OUT = _IN = 12
 _SMALL = 1e-6
+_SETTINGS = 3
+_AS_GOOD = 1.5
 _GAIN = 0.002
 _CHANGES = 4
 _DRAWS = 4
@@ -40,18 +45,22 @@ def refine(history: History, sampling: Sampling) -> Action:
         return Stop("every layer that may be int8 is, and the target holds")
     sensitivity = known(history, settings_of(best.recipe))
     likely, unlikely = singles(history, best, sensitivity)
-    idle = since(history, best)
+    idle, patience = since(history, best), PATIENCE if history.objective != "latency" else PATIENCE_TIMED
+    near = _near(history, best)
     # A budget's last trials are for the proof that every fallback is needed.
     left = math.inf if history.max_trials is None else history.max_trials - len(history.trials)
-    if not likely and left > len(unlikely) and idle < PATIENCE and _tried(history, best) < _EXCHANGES:
+    if not near and not likely and left > len(unlikely) and idle < patience and _tried(history, best) < _EXCHANGES:
         model = fit(history, settings_of(best.recipe), sensitivity)
         recipe = _exchange(history, best, model) if model and floats else None
+        recipe = recipe or _elsewhere(history, best, sensitivity)
         if recipe is not None:
             return Score(recipe, _EXCHANGE)
     if likely or unlikely:
         return Score((likely + unlikely)[0], "prune")
-    if idle >= PATIENCE:
-        needed = ", and each layer in float is needed" if floats else ""
+    needed = ", and none of the float layers can be int8 again by itself" if floats else ""
+    if near:
+        return Stop(f"within 2 % of the cost of all layers in int8{needed}")
+    if idle >= patience:
         return Stop(f"no better recipe in the last {idle} trials{needed}")
     recipe = _joint(history, best, sampling)
     return Score(recipe, _JOINT) if recipe else Stop("every recipe has been scored")
@@ -66,6 +75,14 @@ def incumbent(history: History) -> Outcome | None:
         if history.feasible(trial) and trial.cost is not None and (best is None or cheaper(trial, best)):
             best = trial
     return best
+
+
+def _near(history: History, best: Outcome) -> bool:
+    """Whether a computed cost is so near that of all layers in int8 that trials are worth more than what is left."""
+    if history.objective == "latency" or best.cost is None:
+        return False
+    whole = [trial.cost for trial in history.trials if trial.cost and not floats_of(history.space, trial.recipe)]
+    return bool(whole) and best.cost <= (1.0 + _NEAR) * min(whole)
 
 
 def since(history: History, best: Outcome) -> int:
@@ -124,12 +141,31 @@ def _exchange(history: History, best: Outcome, model: DropModel) -> Recipe | Non
     return found
 
 
+def _elsewhere(history: History, best: Outcome, sensitivity: Mapping[str, float]) -> Recipe | None:
+    """The best's fallbacks but the least needed, under the other settings that looked as good at all-int8."""
+    space = history.space
+    floats, glue, own = floats_of(space, best.recipe), glue_of(space, best.recipe), settings_of(best.recipe)
+    if not floats:
+        return None
+    probed = [
+        (history.probes.get(("distance", compose(space, settings)), math.inf), place, settings)
+        for place, settings in enumerate(activation_settings(space))
+    ]
+    reach = _AS_GOOD * min(value for value, _, _ in probed)
+    fewer = order(space, sensitivity, floats)[:-1]
+    for value, _, settings in sorted(probed, key=lambda entry: entry[:2])[:_SETTINGS]:
+        recipe = compose(space, settings, floats=fewer, glue=glue)
+        if settings != own and value <= reach and value < math.inf and recipe not in history.scored:
+            return recipe
+    return None
+
+
 def _upto(size: int, names: Sequence[str]) -> list[tuple[str, ...]]:
     return [chosen for count in range(1, size + 1) for chosen in combinations(names, count)]
 
 
 def _joint(history: History, best: Outcome, sampling: Sampling) -> Recipe | None:
-    """A TPE proposal, drawn near the best: few of its differences are taken over, and the cost must not be higher.
+    """A TPE proposal near the best: few of its differences are taken over, and as many fallbacks back as it takes.
 
     In a space of dozens of layers an unrestricted draw differs from the best in a third of them, and hardly ever
     holds the target at a lower cost.
@@ -142,20 +178,32 @@ def _joint(history: History, best: Outcome, sampling: Sampling) -> Recipe | None
         if proposal is None:
             return None
         differences = [name for name in proposal if proposal[name] != best.recipe[name]]
-        for _ in range(8):
+        if history.objective == "latency":  # a calibrator does not make a model faster
+            differences = [name for name in differences if name.startswith((LAYER, OP))] or differences
+        for _ in range(_DRAWS):
             size = int(rng.integers(1, min(_CHANGES, len(differences)) + 1))
-            picked = [str(name) for name in rng.choice(differences, size=size, replace=False)]
-            recipe = space.canonical(best.recipe.replace({name: proposal[name] for name in picked}))
-            if recipe not in history.scored and (
-                history.objective == "latency" or _cheaper(space, recipe, best.recipe)
-            ):
+            changes = {name: proposal[name] for name in _picked(rng, differences, size)}
+            recipe = space.canonical(best.recipe.replace(changes))
+            if history.objective != "latency":
+                recipe = _made_cheaper(space, recipe, best.recipe, rng)
+            if recipe not in history.scored:
                 return recipe
     return proposal
 
 
-def _cheaper(space: Space, recipe: Recipe, best: Recipe) -> bool:
-    """Whether a recipe leaves less in float than the best, by the shares."""
-    return _float_share(space, recipe) < _float_share(space, best) - _GAIN / 2
+def _made_cheaper(space: Space, recipe: Recipe, best: Recipe, rng: np.random.Generator) -> Recipe:
+    """The recipe with fallbacks made int8, in random order, until less is in float than in the best."""
+    limit = _float_share(space, best) - _GAIN / 2
+    floats = floats_of(space, recipe)
+    for name in _picked(rng, floats, len(floats)):
+        if _float_share(space, recipe) < limit:
+            break
+        recipe = space.canonical(recipe.replace({name: "int8"}))
+    return recipe
+
+
+def _picked(rng: np.random.Generator, names: Sequence[str], size: int) -> list[str]:
+    return [names[int(index)] for index in rng.choice(len(names), size=size, replace=False)] if size else []
 
 
 def _float_share(space: Space, recipe: Recipe) -> float:

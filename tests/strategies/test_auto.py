@@ -173,3 +173,21 @@ def test_probes_come_before_the_dear_trials():
     assert kinds[:12] == [Probe] * 12
     assert sum(kind is Score for kind in kinds[:15]) == 3
     assert all(kind is Probe for kind in kinds[15:45])
+
+
+def test_the_search_ends_where_hardly_anything_is_left_to_gain():
+    space = make_space(40, seed=1)
+    least = min(space.layers, key=lambda name: space.shares[name])
+    problem = Problem(space, seed=1, total=0.3, needed=(least,))
+    problem.probe[least] = 0.5  # the probes see it too
+    done = run(problem, Auto())
+    assert floats_of(space, done.best.recipe) == (least,)
+    assert "within 2 %" in done.reason
+    assert len(done.history.trials) <= 10
+
+
+def test_a_failed_best_guess_of_settings_is_retried_elsewhere():
+    problem = Problem(make_space(15, seed=4), seed=4, total=0.9)
+    done = run(problem, Auto(), fail=lambda number: number == 0)
+    assert done.history.trials[0].state == "failed"
+    assert done.best is not None
