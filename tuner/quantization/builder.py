@@ -73,13 +73,20 @@ class Builder:
     def parameters(self, tensor: str, recipe: Mapping[str, str]) -> Quantization:
         """Scale and zero point of an activation under a recipe's calibrator and symmetry.
 
+        Behind a Clip with a negative end the zero point is always free: with a fixed one the integers would end past
+        the Clip, and the kernel would not fuse.
+
         Raises:
             KeyError: The tensor was not calibrated.
         """
         symmetry = recipe.get(ACTIVATION_SYMMETRY, self.target.symmetries[0])
         dtype = self.target.activation[symmetry]
         low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), symmetry)
-        scale, zero_point = scales.activation(low, high, symmetric=symmetry == "symmetric", dtype=dtype)
+        lowest = self.clips.get(tensor, (0.0, None))[0]
+        fixed = symmetry == "symmetric" and (dtype != "uint8" or lowest is None or lowest >= 0)
+        if not fixed and symmetry == "symmetric":
+            low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), "asymmetric")
+        scale, zero_point = scales.activation(low, high, symmetric=fixed, dtype=dtype)
         return self.fitted(tensor, Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, dtype), dtype))
 
     def fitted(self, tensor: str, made: Quantization) -> Quantization:
@@ -409,6 +416,7 @@ class _Build:
         index = self._builder.index
         readers = index.consumers.get(output, [])
         only_q = output in self._placement.pairs and all(i in self._placement.int8_nodes for i in readers)
+        only_q = only_q and (node.op_type == "Relu" or output in self._builder.clips)  # else it may end past the Clip
         if output in self._placement.replaced or (only_q and output not in index.outputs):
             return
         if node.op_type == "Relu":

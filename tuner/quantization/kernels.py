@@ -23,8 +23,8 @@ INTEGER_KERNELS = frozenset(
 )
 """Compute operators of ONNX Runtime that multiply integers."""
 
-# What ONNX Runtime appends to the name of the node it makes a kernel of.
-_APPENDED = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion(_?\w*)|_\d+)$")
+# What ONNX Runtime appends to the name of the node it makes a kernel of, the last first.
+_APPENDED = tuple(re.compile(pattern) for pattern in (r"_token_\d+$", r"_nchwc$", r"/MatMulAddFusion$", r"_\d+$"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ def optimized(model: Path | Candidate) -> onnx.ModelProto:
 def _layer(name: str, layers: set[str]) -> str | None:
     """The layer whose node a kernel was made of."""
     while name not in layers:
-        shorter = _APPENDED.sub("", name)
-        if shorter == name:
+        pattern = next((pattern for pattern in _APPENDED if pattern.search(name)), None)
+        if pattern is None:
             return None
-        name = shorter
+        name = pattern.sub("", name)
     return name
 
 

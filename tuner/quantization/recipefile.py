@@ -142,7 +142,6 @@ def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | 
     recipe = _recipe(_mapping(data, "parameters"), analysis)
     target = _target(data, recipe)
     activations = _mapping(data, "activations")
-    shapes = {name: tuple(int(n) for n in made.get("shape", ())) for name, made in activations.items()}
     made_with = _mapping(data, "calibrated")
     symmetry, calibrator = _made_with(recipe, target)
     if (made_with.get(ACTIVATION_SYMMETRY), made_with.get(CALIBRATOR)) != (symmetry, calibrator):
@@ -155,6 +154,7 @@ def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | 
         return Replay(recipe, {}, ranges, target)
     dtype = target.activation[symmetry]
     overrides = {name: _activation(name, made, dtype) for name, made in activations.items()}
+    shapes = {name: tuple(int(n) for n in made.get("shape", ())) for name, made in activations.items()}
     known = Ranges(values={name: {} for name in overrides}, shapes=shapes)
     return Replay(recipe, overrides, ranges or known, target)
 

@@ -13,6 +13,7 @@ TINY = np.float32(2.0**-64)
 """No scale is smaller, so that a product of two is a normal float32 number."""
 
 _INT32_MAX = 2**31 - 1
+_HALF_A_STEP = 0.499  # a little less, against a tie that rounds the wrong way
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def activation(low: float, high: float, *, symmetric: bool, dtype: str) -> tuple
 def inside_clip(scale: np.float32, zero_point: int, low: float | None, high: float | None) -> np.float32:
     """The scale, lowered where needed, at which quantization saturates before a Clip [low, high] would act.
 
-    ONNX Runtime drops a Relu or Clip between a kernel and its Q only if the Q's integers end within it (to half a
-    step); a Clip that stays keeps the kernel in float.
+    ONNX Runtime drops a Relu or Clip between a kernel and its Q only if the Q's integers end within it, to half a
+    step; a Clip that stays keeps the kernel in float. An asymmetric range within the Clip needs next to nothing.
 
     Args:
         scale: Scale of a uint8 tensor behind a Clip.
@@ -67,12 +68,12 @@ def inside_clip(scale: np.float32, zero_point: int, low: float | None, high: flo
         low: The Clip's minimum, None for none.
         high: The Clip's maximum, None for none.
     """
-    bounds = []
-    if low is not None and low < 0 and zero_point > 0:
-        bounds.append(-low / zero_point)
-    if high is not None and high > 0 and zero_point < 255:
-        bounds.append(high / (255 - zero_point))
-    return max(np.float32(min([float(scale), *bounds])), TINY)
+    bounds = [float(scale)]
+    if low is not None and zero_point > 0:
+        bounds.append(-low / (zero_point - _HALF_A_STEP))
+    if high is not None and zero_point < 255:
+        bounds.append(high / (255 - zero_point - _HALF_A_STEP))
+    return max(np.float32(min(bounds)), TINY)
 
 
 def weight(

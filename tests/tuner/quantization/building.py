@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
+    CALIBRATORS,
     GRANULARITIES,
     LAYER,
     OP,
@@ -23,7 +26,7 @@ from autoquant.strategies.base import (
     WEIGHT_SYMMETRY,
     Recipe,
 )
-from autoquant.tuner.calibration.collect import collect
+from autoquant.tuner.calibration.collect import collect, with_outputs
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.analyse import analyse
@@ -76,9 +79,9 @@ class Case:
             parameters[LAYER + group] = "int8" if draw.random() < share else "fp32"
         return Recipe(parameters)
 
-    def outputs(self, candidate: Candidate, **options: object) -> list[list[np.ndarray]]:
-        """What the candidate answers to the feeds."""
-        opened = session(candidate)
+    def outputs(self, candidate: Candidate, disabled: Sequence[str] = ()) -> list[list[np.ndarray]]:
+        """What the candidate answers to the feeds, some of ONNX Runtime's optimizers switched off."""
+        opened = session(candidate, disabled)
         return [opened.run(None, dict(feed)) for feed in self.feeds]
 
     def float_outputs(self) -> list[list[np.ndarray]]:
@@ -87,23 +90,55 @@ class Case:
         return [opened.run(None, dict(feed)) for feed in self.feeds]
 
 
-def case(proto: onnx.ModelProto, folder: Path, target: str = "cpu", feeds: Iterable[Feed] | None = None) -> Case:
-    """Load, analyse and calibrate a model."""
-    return case_of(zoo.save(proto, folder / "model.onnx"), feeds or zoo.feeds(proto), target)
+@functools.cache
+def zoo_case(name: str) -> Case:
+    """A model of the zoo."""
+    with tempfile.TemporaryDirectory() as folder:
+        return case(zoo.ALL[name](), Path(folder))
 
 
-def case_of(path: Path, feeds: Iterable[Feed], target: str = "cpu") -> Case:
-    """The same from a file."""
+def case(proto: onnx.ModelProto, folder: Path) -> Case:
+    """Load, analyse and calibrate a model, with min-max ranges alone and shrunken ones for the other calibrators."""
+    model = load(zoo.save(proto, folder / "model.onnx"))
+    analysis = analyse(model)
+    feeds: list[Feed] = list(zoo.feeds(proto))
+    ranges = quick_ranges(model, analysis, feeds)
+    return Case(model, analysis, ranges, feeds, Builder(model, analysis, ranges, get("cpu")))
+
+
+def real_case(path: Path, feeds: Iterable[Feed]) -> Case:
+    """The same of a real model, calibrated in earnest."""
     model = load(path)
     analysis = analyse(model)
     kept = list(feeds)
     ranges = compute_ranges(collect(model, analysis.tensors, kept, open_session=open_session))
-    return Case(model, analysis, ranges, kept, Builder(model, analysis, ranges, get(target)))
+    return Case(model, analysis, ranges, kept, Builder(model, analysis, ranges, get("cpu")))
 
 
-def session(candidate: Candidate) -> ort.InferenceSession:
-    """A session under default graph optimizations."""
-    return open_session(candidate.skeleton(), weights=candidate.weights, threads=1)
+def quick_ranges(model: Model, analysis: Analysis, feeds: list[Feed]) -> Ranges:
+    """Min-max ranges, and the same times a factor for every other calibrator."""
+    opened = open_session(with_outputs(model.proto, analysis.tensors), weights=model.weights, threads=1)
+    names = [output.name for output in opened.get_outputs()]
+    ends: dict[str, tuple[float, float]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for feed in feeds:
+        found = {**feed, **dict(zip(names, opened.run(None, dict(feed)), strict=True))}
+        for name in analysis.tensors:
+            low, high = ends.get(name, (0.0, 0.0))
+            shapes.setdefault(name, found[name].shape)
+            ends[name] = min(low, float(found[name].min())), max(high, float(found[name].max()))
+    factors = {calibrator: 1.0 - 0.02 * i for i, calibrator in enumerate(CALIBRATORS)}
+    values = {}
+    for name, (low, high) in ends.items():
+        most = max(-low, high)
+        both = {"asymmetric": (low, high), "symmetric": (-most, most) if low < 0 else (0.0, high)}
+        values[name] = {c: {s: (f * lo, f * hi) for s, (lo, hi) in both.items()} for c, f in factors.items()}
+    return Ranges(values, shapes, len(feeds))
+
+
+def session(candidate: Candidate, disabled: Sequence[str] = ()) -> ort.InferenceSession:
+    """A session, under default graph optimizations unless some are switched off."""
+    return open_session(candidate.skeleton(), weights=candidate.weights, threads=1, disabled_optimizers=list(disabled))
 
 
 def differences(case: Case, candidate: Candidate) -> dict[str, tuple[str, str]]:

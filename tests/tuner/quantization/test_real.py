@@ -1,0 +1,84 @@
+"""The five public models: what is built is what runs, builds are quick, and onnxruntime.quantization agrees."""
+
+import functools
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from autoquant.tuner.graph.serialize import write
+
+from tests.tuner.quantization.building import Case, differences, distance, real_case, session
+
+TASKS = os.environ.get("AUTOQUANT_TASKS", "")
+NAMES = ("cls180", "ocr_v4", "minilm_sentiment", "effnet_lite0", "ocr_v6s")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not TASKS, reason="AUTOQUANT_TASKS names no folder with the public tasks"),
+]
+
+
+@functools.lru_cache(maxsize=1)
+def task(name: str) -> Case:
+    folder = Path(TASKS) / name
+    spec = importlib.util.spec_from_file_location("aq_eval", folder / "aq_eval.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+        feeds = [{key: array[:2] for key, array in feed.items()} for feed in module.calibration()][:3]
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("eval", None)
+    return real_case(folder / "model.onnx", feeds)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_20_random_recipes_run_as_built(name):
+    made = task(name)
+    for recipe in (made.recipe(), made.recipe(glue="int8"), *map(made.random_recipe, range(20))):
+        candidate = made.builder.build(recipe)
+        assert not differences(made, candidate)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_runs_as_the_candidate(name, tmp_path):
+    made = task(name)
+    candidate = made.builder.build(made.random_recipe(1))
+    path = tmp_path / "model.onnx"
+    write(candidate.proto, candidate.weights, path)
+    assert path.stat().st_size == candidate.size_bytes
+    from autoquant.evaluators.session import open_session
+
+    from_file = open_session(path, threads=1)
+    in_memory = session(candidate)
+    for feed in made.feeds:
+        for one, other in zip(from_file.run(None, dict(feed)), in_memory.run(None, dict(feed)), strict=True):
+            assert (one == other).all()
+
+
+@pytest.mark.parametrize("name", ["minilm_sentiment", "effnet_lite0"])
+def test_a_build_takes_30_ms(name):
+    made = task(name)
+    recipe = made.recipe()
+    made.builder.build(recipe)
+    spent = []
+    for _ in range(7):
+        start = time.process_time()
+        made.builder.build(recipe)
+        spent.append(time.process_time() - start)
+    assert min(spent) < 0.03
+
+
+@pytest.mark.parametrize("name", ["cls180", "effnet_lite0"])
+def test_simulation_stays_closer_to_the_kernels_than_float_does(name):
+    made = task(name)
+    recipe = made.recipe()
+    real = made.outputs(made.builder.build(recipe))
+    simulated = made.outputs(made.builder.build(recipe, simulate=True), ["WeightBiasQuantization"])
+    assert distance(simulated, real) < distance(made.float_outputs(), real)
