@@ -10,7 +10,6 @@ from typing import Any
 
 import onnx
 
-from ...errors import OutputError
 from ...evaluators.base import Latency
 from ...evaluators.machine import versions
 from ..graph.analysis import Analysis
@@ -31,20 +30,14 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
     """Put the files in place and say what was found.
 
     Raises:
-        OutputError: They cannot be written.
+        OSError: They cannot be written.
     """
     run.observer(PhaseStarted("deliver"))
     inputs, request = run.inputs, run.inputs.request
     files: dict[str, Path] = {}
     said: list[str] = []
     if found is not None:
-        try:
-            files = _place(run, found)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write into {inputs.out}: {error.strerror or error}.\n"
-                "The study is whole: free some space and run the same command again."
-            ) from error
+        files = _place(run, found)
         said += _checked(inputs.model.path, files["model"])
     layers = count_layers(inputs.analysis, found.layers if found else {})
     status, why = verdict.judge(found, request.target_drop, inputs.objective, layers, ended.reason)

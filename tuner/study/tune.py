@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ... import __version__
+from ...errors import OutputError
 from ...evaluators.machine import versions
 from ..quantization.builder import Builder
 from ..quantization.cost import shares
@@ -56,6 +57,11 @@ def tune(request: Request, observer: Observer = ignore) -> Result:
         with _open(inputs) as store:
             try:
                 return _run(inputs, store, observer, clock)
+            except OSError as error:
+                raise OutputError(
+                    f"cannot write into {inputs.out}: {error.strerror or error}.\n"
+                    "The study is whole up to the last trial: mend it and run the same command again."
+                ) from error
             finally:
                 store.put({SECONDS: clock.seconds()})
                 store.checkpoint()
@@ -193,7 +199,11 @@ def _prepare(
             resumed=resumed,
         )
     )
-    return Run(inputs, store, space, executor, measured, ranges, calibrated.timed, observer, clock, resumed)
+    run = Run(inputs, store, space, executor, measured, ranges, calibrated.timed, observer, clock, resumed)
+    elsewhere = resumed - len(run.usable())
+    if elsewhere > 0:
+        observer(Noted(f"{elsewhere} trials were scored on other kernels or another machine: not compared", True))
+    return run
 
 
 def _on_target(run: Run, calibrated: Calibration, ended: Ended) -> tuple[Run, Ended]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +13,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from autoquant.errors import CalibrationError, ChangedInputsError, EvaluationError, StudyError, StudyLockedError
+from autoquant.errors import (
+    CalibrationError,
+    ChangedInputsError,
+    EvaluationError,
+    OutputError,
+    StudyError,
+    StudyLockedError,
+)
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.tuner.study import executor as executors
 from autoquant.tuner.study.bench import Bench
@@ -392,3 +400,32 @@ def test_what_a_stranger_would_bring(build: Callable[[], onnx.ModelProto], tmp_p
     session = plain(result.files["model"])
     assert [(i.name, i.type) for i in session.get_inputs()] == [(i.name, i.type) for i in given.get_inputs()]
     assert [(o.name, o.type) for o in session.get_outputs()] == [(o.name, o.type) for o in given.get_outputs()]
+
+
+def test_a_full_disk_ends_in_words_and_loses_nothing(fine: task.Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoquant.tuner.study import search
+
+    saved = 0
+
+    def full(*args: Any) -> None:
+        nonlocal saved
+        saved += 1
+        if saved == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "save_samples", full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            run(fine, STRICT, max_trials=6)
+    result, events = run(fine, STRICT, max_trials=6)
+    assert result.status == "met"
+    assert len(finished(events)) == result.trials["total"] - 1
+
+
+def test_scores_of_another_machine_are_not_compared(fine: task.Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(fine, STRICT, max_trials=3)
+    real = Bench.scored_on
+    monkeypatch.setattr(Bench, "scored_on", lambda self: {**real(self), "instruction_set": "another"})
+    result, events = run(fine, STRICT, max_trials=5)
+    assert any(isinstance(event, Noted) and "another machine" in event.text for event in events)
+    assert result.trials["total"] == 5
