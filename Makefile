@@ -70,7 +70,7 @@ $(VENV)/.base: pyproject.toml $(VENV)/.made
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.made
-	$(PIP) install -e ".[dev]"
+	$(PIP) install -e ".[dev,dashboard]"
 	@touch $@
 
 $(VENV)/.examples: pyproject.toml $(VENV)/.made

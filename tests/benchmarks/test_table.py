@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import table
+
+PEERS: dict[str, Any] = json.loads(Path(table.__file__).with_name("peers.json").read_text())
+
+
+def tuned(task: str, objective: str, metric: float, speedup: float) -> dict[str, Any]:
+    return {
+        "task": task,
+        "objective": objective,
+        "tune": {"seconds": 61.4, "result": {"trials": {"evaluations": 3.5}}},
+        "measured": {
+            "baseline": 0.9,
+            "metric": metric,
+            "relative_drop": (0.9 - metric) / 0.9,
+            "kernels": {"int8": 48, "float": 3},
+            "latency": {"speedup": speedup, "speedup_ci": [1.4, 1.6]},
+        },
+    }
+
+
+def test_a_row_says_whether_the_target_holds() -> None:
+    assert table.our_row(tuned("ocr_v4", "ops", 0.895, 1.5))[1:] == [
+        "yes",
+        "0.8950",
+        "61",
+        "3.5",
+        "48/51",
+        "1.50× (1.40–1.60)",
+    ]
+    assert table.our_row(tuned("ocr_v4", "ops", 0.88, 1.5))[1] == "**no**"
+
+
+def test_only_measured_tasks_enter_the_readme() -> None:
+    assert table.brief({}, PEERS).startswith("Not measured")
+    text = table.brief({"tune_ocr_v4_latency": tuned("ocr_v4", "latency", 0.895, 1.5)}, PEERS)
+    assert "| ocr_v4 | 0.9000 | 0.8950 |" in text
+    assert "1.02× (Neural Compressor 2.6)" in text
+    assert "cls180" not in text
+
+
+def test_the_report_lists_ours_before_the_peers() -> None:
+    rows = list(table.tuned_rows({"tune_cls180_ops": tuned("cls180", "ops", 0.9, 1.1)}, PEERS))
+    assert rows[0][:2] == ["cls180 (0.9000)", "**autoquant**, objective ops"]
+    assert rows[1][:2] == ["", "ONNX Runtime, one shot"]
+    assert all(len(row) == len(table.HEAD) for row in rows)
+
+
+def test_fill_replaces_only_what_stands_between_the_marks(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    assert table.fill(readme, "new\n")
+    assert readme.read_text() == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
+    readme.write_text("no marks")
+    assert not table.fill(readme, "new\n")
+
+
+def test_the_readme_has_the_marks() -> None:
+    text = (Path(table.__file__).parents[1] / "README.md").read_text()
+    assert text.count(table.BEGIN) == text.count(table.END) == 1
+
+
+@pytest.mark.parametrize("task", table.TASKS)
+def test_every_task_has_peers_with_complete_rows(task: str) -> None:
+    assert all(len(row) == len(PEERS["columns"]) for row in PEERS["rows"][task])
