@@ -3,8 +3,8 @@
     python benchmarks/calibration.py --tasks DIR [--task ocr_v4 …]
 
 DIR holds the tasks as `make tasks` builds them: `<task>/model.onnx` and `<task>/aq_eval.py` or `eval.py` with
-`calibration()`. Every figure is measured in a process of its own; the samples repeat where the task has fewer than asked
-for. Prints one JSON object a line.
+`calibration()`. Every figure is measured in a process of its own; the samples repeat where the task has fewer than
+asked for. Prints one JSON object a line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.session import open_session
 from autoquant.tuner.calibration.collect import collect

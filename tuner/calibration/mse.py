@@ -81,7 +81,7 @@ class Errors:
         self._sum = np.zeros(size + 1)
         np.cumsum(np.bincount(slots, weights, size), out=self._mass[1:])
         np.cumsum(np.bincount(slots, weights * values, size), out=self._sum[1:])
-        self._energy = float(weights @ values**2)
+        self._energy = float((weights * values**2).sum())  # not @: BLAS would wake its threads
 
     def of(self, low: np.ndarray, high: np.ndarray, levels: int = _LEVELS) -> np.ndarray:
         """Mean squared errors of the grids with `levels` steps over [low, high], each float64 of shape [n]."""
