@@ -137,17 +137,22 @@ def test_a_finished_study_answers_at_once(fine: task.Task) -> None:
 
 
 def test_a_larger_budget_goes_on(fine: task.Task) -> None:
-    first, _ = run(fine, STRICT, max_trials=3)
-    more, events = run(fine, STRICT, max_trials=9)
+    first, _ = run(fine, STRICT, max_trials=3, strategy="random")
+    more, events = run(fine, STRICT, max_trials=5, strategy="random")
     assert len(finished(events)) == more.trials["total"] - first.trials["total"] > 0
     assert not any(event.reused for event in finished(events))
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 6])
+@pytest.mark.parametrize(("strategy", "after"), [("auto", 0), ("auto", 1), ("auto", 2), ("tpe", 3), ("random", 4)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    fine: task.Task, after: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    fine: task.Task,
+    strategy: str,
+    after: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    whole, _ = run(fine, STRICT, max_trials=10)
+    options: dict[str, Any] = {"max_trials": 6, "strategy": strategy}
+    whole, _ = run(fine, STRICT, **options)
     other = task.Task(fine.folder, fine.model, fine.evaluate)
     shutil.move(fine.out, tmp_path_factory.mktemp("whole") / "out")
     score = executors.Executor.score
@@ -163,8 +168,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(executors.Executor, "score", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(other, STRICT, max_trials=10)
-    resumed, _ = run(other, STRICT, max_trials=10)
+            run(other, STRICT, **options)
+    resumed, _ = run(other, STRICT, **options)
     assert resumed.tuned is not None
     assert whole.tuned is not None
     assert resumed.tuned.metric == whole.tuned.metric
@@ -294,11 +299,11 @@ def test_options_reach_the_space(fine: task.Task) -> None:
 
 
 def test_timeout_ends_the_run_and_the_next_goes_on(fine: task.Task) -> None:
-    result, _ = run(fine, STRICT, timeout=1e-6)
+    result, _ = run(fine, STRICT, timeout=1e-6, strategy="random")
     assert result.trials["total"] == 0
     assert result.status == "not_met"
     assert result.tuned is None
-    more, _ = run(fine, STRICT, max_trials=5)
+    more, _ = run(fine, STRICT, max_trials=5, strategy="random")
     assert more.trials["total"] == 5
 
 
