@@ -147,13 +147,12 @@ def differential(figures: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
-def flat(figures: dict[str, Any], prefix: str = "") -> Iterator[list[str]]:
-    """Name → value rows of nested figures."""
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name} / ")
-        else:
-            yield [f"{prefix}{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+def calibration(figures: dict[str, Any]) -> str:
+    """Calibration's time and memory, a column for every figure."""
+    rows = figures["rows"]
+    return markdown(
+        (name.replace("_", " ") for name in rows[0]), ([str(value) for value in row.values()] for row in rows)
+    )
 
 
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
@@ -169,15 +168,10 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     for name, title, body in (
         ("overhead", "A trial's overhead beside the evaluation", overhead),
         ("differential", "Beside onnxruntime.quantization: all-int8, min-max", differential),
+        ("calibration", "Calibration: 100 samples (seconds), peak memory at 100 and 1,000", calibration),
     ):
         if name in found:
             text += f"\n## {title}\n\n{body(found[name])}\n{where(found[name])}"
-    if "calibration" in found:
-        figures = found["calibration"]
-        known = ("date", "command", "revision", "machine", "versions")
-        rows = flat({name: value for name, value in figures.items() if name not in known})
-        text += f"\n## Calibration\n\n{markdown(('figure', 'value'), rows)}"
-        text += f"\n{where(figures)}" if all(name in figures for name in known) else ""
     return text
 
 
