@@ -150,9 +150,8 @@ def differential(figures: dict[str, Any]) -> str:
 def calibration(figures: dict[str, Any]) -> str:
     """Calibration's time and memory, a column for every figure."""
     rows = figures["rows"]
-    return markdown(
-        (name.replace("_", " ") for name in rows[0]), ([str(value) for value in row.values()] for row in rows)
-    )
+    head = [name.replace("_", " ") for name in rows[0]]
+    return markdown(head, ([str(value) for value in row.values()] for row in rows))
 
 
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
