@@ -127,13 +127,15 @@ def scales(candidate: Candidate, model: Model, analysis: Analysis, path: Path, b
         raised so that an int32 bias fits (both tools do, each with its own headroom); channels; raised_channels.
     """
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    whole = inline(model.proto, model.weights)
+    floats = {tensor.name: numpy_helper.to_array(tensor) for tensor in whole.graph.initializer}
     counts = dict.fromkeys(("weights", "within_1_ulp", "channels", "raised_channels"), 0)
     for layer in {layer.weight: layer for layer in analysis.layers if layer.weight}.values():
         other = stored.get(f"{layer.weight}_scale")
         if layer.weight not in candidate.quantization or other is None:
             continue
         ours, other = np.asarray(candidate.quantization[layer.weight].scale, np.float32).ravel(), other.ravel()
-        channels = np.moveaxis(np.asarray(model.weights[layer.weight]), layer.weight_axis, 0)
+        channels = np.moveaxis(floats[layer.weight], layer.weight_axis, 0)
         plain = np.abs(channels.reshape(len(channels), -1)).max(1) / np.float32(2 ** (bits - 1) - 1)
         raised = ours > plain * np.float32(1.0001) if len(ours) == len(plain) else np.zeros(len(ours), bool)
         agree = len(ours) == len(other) and (np.abs(ours - other) <= np.spacing(ours))[~raised].all()
