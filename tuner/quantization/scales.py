@@ -52,8 +52,9 @@ def activation(low: float, high: float, *, symmetric: bool, dtype: str) -> tuple
         if lower == 0 and dtype == "uint8":
             return max(np.float32(upper / 255), TINY), 0
         return max(np.float32(max(-lower, upper) / 127), TINY), least + 128
-    scale = max(np.float32((upper - lower) / 255), TINY)
-    return scale, least + int(np.clip(np.rint(-lower / float(scale)), 0, 255))
+    step = max((upper - lower) / 255, float(TINY))
+    # From the step before it is rounded to float32: [-1, 1] is a tie, which must fall on the even side.
+    return np.float32(step), least + int(np.clip(np.rint(-lower / step), 0, 255))
 
 
 def inside_clip(scale: np.float32, zero_point: int, low: float | None, high: float | None) -> np.float32:
