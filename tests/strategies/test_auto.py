@@ -100,6 +100,27 @@ def test_glue_that_loses_the_target_is_left_in_float():
     assert len(best.recipe.glue("int8")) == 2
 
 
+def test_glue_that_ruins_the_outputs_is_not_even_scored():
+    class Softmaxed(Problem):
+        def distance(self, recipe):
+            return super().distance(recipe) + (1.0 if recipe["op/Concat"] == "int8" else 0.0)
+
+        def drop(self, recipe):
+            return super().drop(recipe) + (1.0 if recipe["op/Concat"] == "int8" else 0.0)
+
+    problem = Softmaxed(make_space(20), total=0.5, objective="latency", glue_gain={"Add": 0.1, "Mul": 0.1})
+    done = run(problem, Auto())
+    assert set(done.best.recipe.glue("int8")) == {"Add", "Mul"}
+    assert not any("Concat" in trial.recipe.glue("int8") for trial in done.history.trials if trial.phase == "glue")
+
+
+def test_where_int8_glue_is_slower_one_trial_finds_out():
+    problem = Problem(make_space(20), total=0.5, objective="latency")
+    done = run(problem, Auto())
+    assert not done.best.recipe.glue("int8")
+    assert sum(trial.phase == "glue" for trial in done.history.trials) == 1
+
+
 def test_latency_noise_does_not_keep_the_search_going():
     problem = Problem(make_space(30), total=0.5, objective="latency", clock=0.01)
     done = run(problem, Auto())
