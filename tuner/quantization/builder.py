@@ -15,7 +15,7 @@ from ..graph.draft import tensor_names
 from ..graph.index import GraphIndex
 from ..graph.model import Model
 from ..targets.base import Target
-from . import scales
+from . import fp16, scales
 from .candidate import Candidate, Quantization
 from .guards import Guard, Guards
 from .placement import Placement, Placer
@@ -44,9 +44,11 @@ class Builder:
         self.tensor_names = frozenset(tensor_names(model.proto.graph))
         self.node_names = frozenset(node.name for node in model.proto.graph.node)
         faults = {layer.name: fault for layer in analysis.layers if (fault := self._fault(layer))}
-        self.placer = Placer(model, analysis, ranges, target, faults)
+        too_large = {layer.name for layer in analysis.layers if self._overflows(layer)}
+        self.placer = Placer(model, analysis, ranges, target, faults, too_large)
         self.guards = Guards(model, ranges, self.weights)
         self.by_node = {layer.node: layer for layer in analysis.layers}
+        self.layer_nodes = {i: layer.name for layer in analysis.layers for i in (layer.node, *layer.tail)}
         self.glue_by_node = {glue.node: glue for glue in analysis.glue}
         self.bias_adds = dict(self._bias_adds())
         self.rectified = dict(self._rectified())
@@ -114,6 +116,15 @@ class Builder:
                 return "its bias is a matrix"
         return ""
 
+    def _overflows(self, layer: Layer) -> bool:
+        """Whether float16 cannot hold what a layer reads and writes, as far as calibration saw."""
+        constants = (name for name in (layer.weight, layer.bias) if name is not None)
+        seen = [self.weights.largest(name) for name in constants]
+        for name in (*layer.inputs, layer.output):
+            if name in self.ranges.values:
+                seen += map(abs, self.ranges.values[name].get("minmax", {}).get("asymmetric", ()))
+        return not all(value <= fp16.LARGEST for value in seen)
+
     def _bias_adds(self) -> list[tuple[int, tuple[Layer, int]]]:
         """Index of the bias Add behind a MatMul → its layer and the position of the constant."""
         found = []
@@ -179,6 +190,7 @@ class _Build:
         self._guarded: dict[tuple[str, int], str] = {}
         self._dequantized: dict[str, str] = {}
         self._made: dict[int, str] = {}
+        self._seeds: set[int] = set()
         self._grown: dict[str, QuantizedWeight] = {}
 
     def candidate(self) -> Candidate:
@@ -187,7 +199,12 @@ class _Build:
             self._pair(info.name)
         for i, node in enumerate(builder.model.proto.graph.node):
             self._node(i, node)
-        proto, weights = writer.finish()
+        halves: set[str] = set()
+        if self._seeds:
+            writer.nodes, halves = fp16.cast_regions(
+                writer.nodes, self._seeds, builder.index.outputs, self._half, writer.name
+            )
+        proto, weights = writer.finish(halves)
         return Candidate(
             proto=proto,
             weights=weights,
@@ -224,6 +241,8 @@ class _Build:
                 node.output[position] = writer.name(f"{name}/raw")
         if residual is not None:
             node.output[0] = writer.name(f"{residual}/kept")
+        if i in builder.layer_nodes and self._placement.layers[builder.layer_nodes[i]] == "fp16":
+            self._seeds.add(len(writer.nodes))
         writer.nodes.append(node)
         if residual is not None:
             # without it ONNX Runtime makes a float Gemm of this MatMul and the Add behind it
@@ -278,22 +297,27 @@ class _Build:
         writer = self._writer
         if guard.kind == "bias":
             bias = self._builder.weights.value(tensor)
-            return writer.constant(f"{tensor}/bias{guard.channels}", bias.reshape([1] * (guard.channels - 1) + [-1]))
-        key = (tensor, guard.channels)
+            return writer.constant(f"{tensor}/bias{guard.count}", bias.reshape([1] * (guard.count - 1) + [-1]))
+        key = (tensor, guard.count)
         if key not in self._guarded:
             if guard.kind == "barrier":
                 self._guarded[key] = writer.add("Max", [tensor], writer.name(f"{tensor}/float"))
             else:
                 made = self._quantization[self._placement.pairs[tensor]]
-                scale = writer.constant(f"{tensor}/scales", np.full(guard.channels, made.scale, np.float32))
-                zero_point = writer.constant(f"{tensor}/zeros", np.full(guard.channels, made.zero_point, made.dtype))
+                scale = writer.constant(f"{tensor}/scales", np.full(guard.count, made.scale, np.float32))
+                zero_point = writer.constant(f"{tensor}/zeros", np.full(guard.count, made.zero_point, made.dtype))
                 self._guarded[key] = writer.add(
                     "DequantizeLinear",
                     [writer.name(f"{tensor}/q"), scale, zero_point],
-                    writer.name(f"{tensor}/float{guard.channels}"),
-                    axis=guard.axis,
+                    writer.name(f"{tensor}/float{guard.count}"),
+                    axis=1,
                 )
         return self._guarded[key]
+
+    def _half(self, name: str) -> str | None:
+        """The float16 copy of a float constant."""
+        weights = self._builder.weights
+        return self._writer.constant(f"{name}/fp16", weights.half(name)) if weights.is_float(name) else None
 
     def _constants(self, node: onnx.NodeProto, layer: Layer) -> None:
         """Integer weight and bias of a compute node."""
@@ -393,7 +417,7 @@ class _Build:
         if self._integer_bias(layer) is not None:
             node.input[position] = self._bias(name, layer, self._quantized_weight(layer))
         elif rank > 2 and len(self._builder.weights.dims(name)) == 1:
-            node.input[position] = self._guard(Guard(layer.node, 0, "bias", channels=rank), name)
+            node.input[position] = self._guard(Guard(layer.node, 0, "bias", rank), name)
 
     def _residual(self, layer: Layer) -> str | None:
         """The output of an int8 MatMul that ONNX Runtime would merge with an Add behind it into a float Gemm."""

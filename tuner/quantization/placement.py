@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-
-import numpy as np
 
 from ...strategies.base import LAYER, OP
 from ..calibration.ranges import Ranges
@@ -39,12 +37,19 @@ class Placer:
     """Places Q/DQ pairs for any recipe on one model; what does not depend on the recipe is found once."""
 
     def __init__(
-        self, model: Model, analysis: Analysis, ranges: Ranges, target: Target, faults: Mapping[str, str]
+        self,
+        model: Model,
+        analysis: Analysis,
+        ranges: Ranges,
+        target: Target,
+        faults: Mapping[str, str],
+        too_large: Set[str] = frozenset(),
     ) -> None:
-        """Faults: layer name → why its weight cannot be quantized."""
+        """Faults: layer name → why its constants cannot be quantized; too_large: layers that overflow float16."""
         self._analysis = analysis
         self._target = target
         self._index = GraphIndex(model.proto.graph)
+        self._too_large = too_large
         self._faults = {layer.name: self._fault(layer, ranges, faults) for layer in analysis.layers}
         known = ranges.values.keys()
         self._glue = [
@@ -81,6 +86,11 @@ class Placer:
             precision = recipe.get(LAYER + layer.group, "fp32")
             if precision == "int8" and self._faults[layer.name]:
                 notes.append(f"{layer.name} stays in float: {self._faults[layer.name]}.")
+                precision = "fp32"
+            elif precision == "fp16" and layer.name in self._too_large:
+                notes.append(f"{layer.name} stays in float32: its values exceed float16's range.")
+                precision = "fp32"
+            elif precision not in self._target.precisions:
                 precision = "fp32"
             precisions[layer.name] = precision
             if precision == "int8":
@@ -130,8 +140,3 @@ def _root(tensor: str, shared: Mapping[str, str]) -> str:
     while tensor in shared:
         tensor = shared[tensor]
     return tensor
-
-
-def finite(values: np.ndarray) -> bool:
-    """Whether a weight has neither NaN nor infinity."""
-    return bool(np.isfinite(values.min(initial=0.0)) and np.isfinite(values.max(initial=0.0)))

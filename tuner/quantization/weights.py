@@ -24,7 +24,7 @@ class Weights:
         self._tensors: Mapping[str, onnx.TensorProto] = {t.name: t for t in model.proto.graph.initializer}
         self._data = model.weights
         self._floats: dict[str, np.ndarray] = {}
-        self._finite: dict[str, bool] = {}
+        self._largest: dict[str, float] = {}
         self._quantized: dict[tuple[str, int | None, bool, int, bool], QuantizedWeight] = {}
         self._rounded: dict[tuple[str, int | None, bool, int, bool], np.ndarray] = {}
 
@@ -46,13 +46,21 @@ class Weights:
             self._floats[name] = self._data[name] if is_stub(tensor) else numpy_helper.to_array(tensor)
         return self._floats[name]
 
-    def finite(self, name: str) -> bool:
-        """Whether a constant has neither NaN nor infinity."""
-        if name not in self._finite:
+    def largest(self, name: str) -> float:
+        """The largest magnitude in a constant; NaN if it holds one."""
+        if name not in self._largest:
             values = self.value(name)
             ends = (values.min(initial=0.0), values.max(initial=0.0))
-            self._finite[name] = bool(np.isfinite(ends).all())
-        return self._finite[name]
+            self._largest[name] = float(np.abs(ends).max())
+        return self._largest[name]
+
+    def finite(self, name: str) -> bool:
+        """Whether a constant has neither NaN nor infinity."""
+        return bool(np.isfinite(self.largest(name)))
+
+    def half(self, name: str) -> np.ndarray:
+        """A constant in float16."""
+        return self.value(name).astype(np.float16)
 
     def quantized(
         self, name: str, *, axis: int | None, symmetric: bool, bits: int = 8, unsigned: bool = False

@@ -12,7 +12,7 @@ from ..graph.index import reads
 from ..graph.model import INLINE_BYTES, Model
 from ..graph.tensors import stub
 
-_TYPES = {np.dtype(kind): helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in ("f4", "i1", "u1", "i4")}
+_TYPES = {np.dtype(kind): helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in ("f4", "f2", "i1", "u1", "i4")}
 
 
 class Writer:
@@ -65,8 +65,12 @@ class Writer:
                 )
         return name
 
-    def finish(self) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-        """The model's skeleton and the data of its stripped initializers; constants nobody reads are left out."""
+    def finish(self, retyped: Set[str] = frozenset()) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+        """The model's skeleton and the data of its stripped initializers; constants nobody reads are left out.
+
+        Args:
+            retyped: Tensors whose declared type no longer holds.
+        """
         source = self._model.proto
         used: set[str] = {info.name for info in source.graph.output}
         for node in self.nodes:
@@ -87,10 +91,10 @@ class Writer:
         graph.doc_string = source.graph.doc_string
         graph.input.extend(source.graph.input)
         graph.output.extend(source.graph.output)
-        graph.value_info.extend(source.graph.value_info)
+        graph.value_info.extend(info for info in source.graph.value_info if info.name not in retyped)
         graph.sparse_initializer.extend(source.graph.sparse_initializer)
         graph.node.extend(self.nodes)
         graph.initializer.extend(tensor for tensor in source.graph.initializer if tensor.name in used)
-        graph.initializer.extend(self._constants.values())
-        weights = {name: values for name, values in self._model.weights.items() if name in used}
-        return proto, weights | self._weights
+        graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in used)
+        weights = {**self._model.weights, **self._weights}
+        return proto, {name: values for name, values in weights.items() if name in used}
