@@ -81,8 +81,7 @@ class Builder:
         Raises:
             KeyError: The tensor was not calibrated.
         """
-        symmetry = recipe.get(ACTIVATION_SYMMETRY, self.target.symmetries[0])
-        dtype = self.target.activation[symmetry]
+        symmetry, dtype = recipe.get(ACTIVATION_SYMMETRY, self.target.symmetries[0]), self.activation_dtype(recipe)
         low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), symmetry)
         lowest = self.clips.get(tensor, (0.0, None))[0]
         fixed = symmetry == "symmetric" and (dtype != "uint8" or lowest is None or lowest >= 0)
@@ -90,6 +89,10 @@ class Builder:
             low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), "asymmetric")
         scale, zero_point = scales.activation(low, high, symmetric=fixed, dtype=dtype)
         return self.fitted(tensor, Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, dtype), dtype))
+
+    def activation_dtype(self, recipe: Mapping[str, str]) -> str:
+        """Integer type of the activations under a recipe."""
+        return self.target.activation[recipe.get(ACTIVATION_SYMMETRY, self.target.symmetries[0])]
 
     def fitted(self, tensor: str, made: Quantization) -> Quantization:
         """The same scale, or one that ends where the tensor's Relu or Clip does: past it no value lies."""
@@ -181,11 +184,13 @@ class _Build:
         self._recipe = recipe
         self._placement = placement
         self._simulate = simulate
+        # what only ONNX Runtime's optimizer for the CPU wants done
+        self._for_cpu_kernels = builder.target.name == "cpu" and not simulate
         self._overrides = overrides
         self._writer = Writer(builder.model, builder.tensor_names, builder.node_names)
         self._quantization: dict[str, Quantization] = {}
         self._guards: dict[tuple[int, int], Guard] = {}
-        if not simulate:
+        if self._for_cpu_kernels:
             self._guards = {(guard.node, guard.position): guard for guard in builder.guards.find(placement)}
         self._guarded: dict[tuple[str, int], str] = {}
         self._dequantized: dict[str, str] = {}
@@ -410,7 +415,7 @@ class _Build:
 
     def _bias_add(self, node: onnx.NodeProto, layer: Layer, position: int) -> None:
         """The bias behind an int8 MatMul: int32 where a Gemm is made of both, else out of that fusion's reach."""
-        if self._placement.layers[layer.name] != "int8" or self._simulate or layer.weight is None:
+        if self._placement.layers[layer.name] != "int8" or not self._for_cpu_kernels or layer.weight is None:
             return
         name = node.input[position]
         rank = self._builder.rank(layer.inputs[0])
@@ -422,7 +427,9 @@ class _Build:
     def _residual(self, layer: Layer) -> str | None:
         """The output of an int8 MatMul that ONNX Runtime would merge with an Add behind it into a float Gemm."""
         index = self._builder.index
-        if layer.op_type != "MatMul" or layer.tail or self._simulate or layer.output in self._placement.pairs:
+        if not self._for_cpu_kernels or layer.op_type != "MatMul" or layer.tail:
+            return None
+        if layer.output in self._placement.pairs:
             return None
         reader = index.sole_consumer(layer.output)
         merges = reader is not None and index.graph.node[reader].op_type == "Add"
@@ -435,7 +442,7 @@ class _Build:
         that reader is no Q. A maximum with zero is none.
         """
         output = node.output[0]
-        if self._simulate or self._builder.target.bias != "int32" or self._placement.layers[layer.name] != "int8":
+        if not self._for_cpu_kernels or self._placement.layers[layer.name] != "int8":
             return
         index = self._builder.index
         readers = index.consumers.get(output, [])
@@ -453,5 +460,6 @@ class _Build:
         """Constant operands of int8 glue: per tensor, of the activations' type, or the kernels do not fuse."""
         for position, name in enumerate(node.input):
             if name in self._builder.glue_by_node[i].constants:
-                quantized = self._builder.weights.quantized(name, axis=None, symmetric=False, unsigned=True)
+                unsigned = self._builder.activation_dtype(self._recipe) == "uint8"
+                quantized = self._builder.weights.quantized(name, axis=None, symmetric=not unsigned, unsigned=unsigned)
                 node.input[position] = self._weight(name, quantized)

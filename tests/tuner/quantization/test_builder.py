@@ -178,3 +178,26 @@ def test_weight_bits_bound_the_weights(bits):
     )
     assert largest == 2 ** (bits - 1) - 1
     assert not differences(made, candidate)
+
+
+@pytest.mark.parametrize("target", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("name", ["conv_net", "transformer", "shared_weight_net", "half_net", "hardswish_net"])
+def test_other_targets_get_plain_pairs(name, target):
+    made = zoo_case(name)
+    builder = Builder(made.model, made.analysis, made.ranges, get(target))
+    glue = "fp32" if name == "transformer" else "int8"  # its mask ruins an Add
+    recipe = made.recipe(activation_symmetry="symmetric", glue=glue)
+    for simulate in (False, True):
+        candidate = builder.build(recipe, simulate=simulate)
+        assert set(candidate.layers.values()) == {"int8"}
+        dtypes = {tensor.data_type for tensor in candidate.proto.graph.initializer}
+        assert onnx.TensorProto.INT32 not in dtypes
+        constants = {tensor.name: tensor for tensor in candidate.proto.graph.initializer}
+        for node in candidate.proto.graph.node:
+            if node.op_type == "QuantizeLinear":
+                scale, zero_point = (constants[k] for k in node.input[1:])
+                assert not scale.dims
+                assert zero_point.data_type == onnx.TensorProto.INT8
+                assert not onnx.numpy_helper.to_array(zero_point).any()
+        onnx.checker.check_model(inline(candidate.proto, candidate.weights))
+        assert distance(made.float_outputs(), made.outputs(candidate, ["WeightBiasQuantization"])) < 0.05
