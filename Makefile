@@ -22,7 +22,7 @@ help:
 	@echo "make dashboard  look at the demo's study in a browser"
 
 demo: $(VENV)/.examples demo/model.onnx
-	$(BIN)/autoquant tune --model demo/model.onnx --eval examples/ocr/eval.py --target-drop 1% --out demo/ocr.autoquant
+	$(BIN)/autoquant tune --model demo/model.onnx --eval examples/ocr/eval.py --target-drop 1% --max-trials 14 --out demo/ocr.autoquant
 
 demo/model.onnx: examples/ocr/prepare.py examples/ocr/lines.py $(VENV)/.examples
 	$(BIN)/python examples/ocr/prepare.py demo

@@ -40,6 +40,7 @@ class Confirmed:
         layers: Layer → precision it ran in, under default session options.
         holds: Whether the drop is within the target.
         noise: How far apart two evaluations of the float model lay, in the target's unit; 0 for one that repeats.
+        slowdown: How much slower the float model ran while it was timed than at its calmest.
     """
 
     record: TrialRecord
@@ -52,6 +53,7 @@ class Confirmed:
     layers: Mapping[str, str]
     holds: bool
     noise: float
+    slowdown: float
 
 
 def confirm(run: Run) -> Confirmed | None:
@@ -110,6 +112,7 @@ def examine(run: Run, record: TrialRecord) -> Confirmed:
         layers=ran(path, inputs.analysis),
         holds=drop <= inputs.request.target_drop.value,
         noise=noise,
+        slowdown=run.executor.slowdown(latency) if latency else 1.0,
     )
 
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from ...evaluators.base import Feed, Latency, Scored
 from ...evaluators.distance import distance, outputs
-from ...evaluators.latency import compare
+from ...evaluators.stopwatch import Stopwatch
 from ...strategies.base import Recipe
 from ..calibration.ranges import Ranges
 from ..quantization.builder import Builder
@@ -53,7 +53,7 @@ class Executor:
         self._probes = probes
         self._timed = timed
         self._reference: list[list[np.ndarray]] | None = None
-        self._timer: ort.InferenceSession | None = None
+        self._stopwatch: Stopwatch | None = None
 
     def candidate(self, recipe: Recipe, bench: Bench) -> Candidate:
         """Build a recipe's model for a bench."""
@@ -121,10 +121,15 @@ class Executor:
     def compare(self, session: ort.InferenceSession, pairs: int) -> Latency:
         """Time a session of the target's kernels against the float file's, in alternation."""
         assert self._inputs.real is not None
-        if self._timer is None:
+        if self._stopwatch is None:
             same = self._inputs.real == self._inputs.bench
-            self._timer = self._baseline.session if same else self._inputs.real.open_file(self._inputs.model.path)
-        return compare(self._timer, session, self._timed, pairs=pairs)
+            timer = self._baseline.session if same else self._inputs.real.open_file(self._inputs.model.path)
+            self._stopwatch = Stopwatch(timer, self._timed)
+        return self._stopwatch.compare(session, pairs=pairs)
+
+    def slowdown(self, latency: Latency) -> float:
+        """How much slower the float model ran in a timing than at its calmest."""
+        return self._stopwatch.slowdown(latency) if self._stopwatch else 1.0
 
     def probe(self, recipe: Recipe) -> float:
         """Distance of a recipe's outputs from float on the probe samples; infinite where it cannot be built or run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...evaluators.stopwatch import BUSY
 from .confirm import Confirmed
 from .request import TargetDrop
 from .result import Status
@@ -48,6 +49,11 @@ def warnings(found: Confirmed | None, objective: str, noise: float, target: Targ
         return said
     if found.latency is not None and objective != "latency" and found.latency.speedup_ci[1] < 1.0:
         said.append(f"runs at {found.latency.speedup:.2g}× of the float model here")
+    if found.slowdown > BUSY:
+        said.append(
+            f"the machine was busy while the model was timed (float ran {found.slowdown:.1f} times as long as before): "
+            "the latency is unsure"
+        )
     if noise > 0:
         shown = f"{100 * noise:.3g}%" if target.relative else f"{noise:.3g}"
         said.append(f"the metric moves by {shown} from one evaluation of the same model to the next")
