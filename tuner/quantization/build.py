@@ -83,12 +83,12 @@ class Build:
         for position, name in enumerate(original.input):
             if (i, position) in self._guards:
                 node.input[position] = self._guard(self._guards[i, position], name)
-        residual = None
+        undone = None
         if i in self._placement.int8_nodes:
             self._read_integers(node, original)
             if layer is not None:
                 self._constants(node, layer)
-                residual = self._residual(layer)
+                undone = self._undone(layer)
             else:
                 self._glue_constants(node, i)
         elif i in builder.bias_adds:
@@ -98,14 +98,13 @@ class Build:
         for position, name in enumerate(original.output):
             if name in self._placement.replaced:
                 node.output[position] = writer.name(f"{name}/raw")
-        if residual is not None:
-            node.output[0] = writer.name(f"{residual}/kept")
+        if undone is not None:
+            node.output[0] = writer.name(f"{undone}/kept")
         if i in builder.layer_nodes and self._placement.layers[builder.layer_nodes[i]] == "fp16":
             self._seeds.add(len(writer.nodes))
         writer.nodes.append(node)
-        if residual is not None:
-            # without it ONNX Runtime makes a float Gemm of this MatMul and the Add behind it
-            writer.add("Max", [node.output[0]], residual)
+        if undone is not None:
+            writer.add("Max", [node.output[0]], undone)
         for position, name in enumerate(original.output):
             self._pair(name, node.output[position] if name in self._placement.replaced else name)
 
@@ -278,16 +277,23 @@ class Build:
         elif rank > 2 and len(self._builder.weights.dims(name)) == 1:
             node.input[position] = self._guard(Guard(layer.node, 0, "bias", rank), name)
 
-    def _residual(self, layer: Layer) -> str | None:
-        """The output of an int8 MatMul that ONNX Runtime would merge with an Add behind it into a float Gemm."""
+    def _undone(self, layer: Layer) -> str | None:
+        """The output of an int8 MatMul whose readers would undo its fusion, None if they do not.
+
+        ONNX Runtime makes a float Gemm of a MatMul and an Add behind it, and hands a Q behind two Transposes that
+        cancel out to the MatMul, which then has a Q among several readers.
+        """
         index = self._builder.index
         if not self._for_cpu_kernels or layer.op_type != "MatMul" or layer.tail:
             return None
         if layer.output in self._placement.pairs:
             return None
-        reader = index.sole_consumer(layer.output)
-        merges = reader is not None and index.graph.node[reader].op_type == "Add"
-        return layer.output if merges and self._builder.rank(layer.output) in (0, 2) else None
+        nodes = index.graph.node
+        readers = index.consumers.get(layer.output, [])
+        merges = [nodes[i].op_type for i in readers] == ["Add"] and self._builder.rank(layer.output) in (0, 2)
+        turned = {name for i in readers if nodes[i].op_type == "Transpose" for name in nodes[i].output}
+        cancels = any(nodes[i].op_type == "Transpose" for name in turned for i in index.consumers.get(name, []))
+        return layer.output if merges or cancels else None
 
     def _rectifier(self, node: onnx.NodeProto, layer: Layer) -> None:
         """Keep a Relu or Clip behind an int8 MatMul from undoing its fusion.

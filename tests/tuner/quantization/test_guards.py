@@ -162,3 +162,15 @@ def test_constant_on_the_left_of_a_matmul(tmp_path):
     candidate = made.builder.build(made.recipe())
     assert set(candidate.layers.values()) == {"int8"}
     assert not differences(made, candidate)
+
+
+def test_transposes_that_cancel_out_behind_a_matmul(tmp_path):
+    g = Sketch(7)
+    g.add("MatMul", ["x", g.weight("w", 8, 8)], "mm")
+    g.add("Transpose", ["mm"], "there", perm=[0, 2, 1])
+    g.add("Transpose", ["there"], "back", perm=[0, 2, 1])
+    g.add("MatMul", ["back", "there"], "y")
+    made = case(g.model([value("x", ["N", 5, 8])], [value("y", ["N", 5, 5])]), tmp_path)
+    candidate = made.builder.build(made.recipe())
+    assert set(candidate.layers.values()) == {"int8"}
+    assert not differences(made, candidate)
