@@ -1,15 +1,16 @@
-"""Our all-int8 min-max candidate beside onnxruntime.quantization's, on the same graph and the same calibration samples.
+"""Our all-int8 min-max candidate beside onnxruntime.quantization's, on the same graph and with the same ranges.
 
 `python -m benchmarks.differential`. Both quantize what our loader makes of the file (onnxruntime.quantization cannot
 take some of these files as they come: opset 11, weights in Constant nodes). Two placements of Q/DQ: `layers` (around
 the compute layers alone) and `everything` (glue operators too, each tool's own list).
 
-Their float operators read the rounded tensor where ours read the float one (a residual Add beside a quantized MatMul,
-say). That is another placement, not another arithmetic, so under `layers` the distance is taken to theirs with these
-operators put back on the float tensor (`aligned`), as well as to theirs as it comes. Reported: distance of the outputs
-between the two candidates over the distance of theirs from float (wanted: at most 0.5), weight scales that agree to
-1 ulp (channels aside whose scale is raised for an int32 bias), and the time of a run against theirs as it comes, in
-alternation.
+The scales and zero points of activations are theirs: two min-max passes over the same samples differ in the last bits,
+which a network then amplifies. Their float operators read the rounded tensor where ours read the float one (a residual
+Add beside a quantized MatMul, say). That is another placement, not another arithmetic, so under `layers` the distance
+is taken to theirs with these operators put back on the float tensor (`aligned`), as well as to theirs as it comes.
+Reported: distance of the outputs between the two candidates over the distance of theirs from float (wanted: at most
+0.5), weight scales that agree to 1 ulp (channels aside whose scale is raised for an int32 bias), and the time of a run
+against theirs as it comes, in alternation.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.model import Model
 from autoquant.tuner.graph.serialize import inline, write
 from autoquant.tuner.quantization.builder import Builder
-from autoquant.tuner.quantization.candidate import Candidate
+from autoquant.tuner.quantization.candidate import Candidate, Quantization
 from autoquant.tuner.targets import profiles
 from autoquant.tuner.targets.base import Target
 from onnx import numpy_helper
@@ -93,6 +94,17 @@ def theirs(model: Model, feeds: Sequence[Feed], target: Target, placement: str, 
         weight_type=QuantType.QInt8,
         extra_options=options,
     )
+
+
+def activations(path: Path, analysis: Analysis) -> dict[str, Quantization]:
+    """The scales and zero points of their activations, so that both candidates have the same ranges."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    found = {}
+    for tensor in analysis.tensors:
+        scale, zero_point = stored.get(f"{tensor}_scale"), stored.get(f"{tensor}_zero_point")
+        if scale is not None and zero_point is not None:
+            found[tensor] = Quantization(scale.reshape(()), zero_point.reshape(()), str(zero_point.dtype))
+    return found
 
 
 def align(path: Path, aligned: Path) -> None:
@@ -172,10 +184,11 @@ def differ(folder: Path, pairs: int, scratch: Path) -> dict[str, Any]:
     wanted = outputs(reference, seen)
     found: dict[str, Any] = {}
     for placement in PLACEMENTS:
-        candidate = builder.build(recipe(analysis, target, placement))
         ours_path, theirs_path = scratch / f"ours_{placement}.onnx", scratch / f"theirs_{placement}.onnx"
-        write(candidate.proto, candidate.weights, ours_path)
         theirs(model, feeds, target, placement, theirs_path)
+        same = activations(theirs_path, analysis)
+        candidate = builder.build(recipe(analysis, target, placement), overrides=same)
+        write(candidate.proto, candidate.weights, ours_path)
         ours, other = outputs(ours_path, seen), outputs(theirs_path, seen)
         ratio = {"as_it_comes": distance(ours, other) / distance(other, wanted)}
         if placement == "layers":

@@ -103,15 +103,22 @@ def _place(run: Run, found: Confirmed) -> dict[str, Path]:
 
 def _checked(source: Path, delivered: Path) -> list[str]:
     """What onnx.checker says against the delivered file and not against the given one."""
-    try:
-        onnx.checker.check_model(str(source))
-    except onnx.checker.ValidationError:
-        return []
-    try:
-        onnx.checker.check_model(str(delivered))
-    except onnx.checker.ValidationError as error:
-        return [f"onnx.checker refuses the model: {str(error).splitlines()[0]}"]
+    for full in (False, True):
+        if _refusal(source, full):
+            return []
+        why = _refusal(delivered, full)
+        if why:
+            return [f"onnx.checker refuses the model: {why}"]
     return []
+
+
+def _refusal(path: Path, full: bool) -> str:
+    """What onnx.checker says against a file, with strict shape inference if `full`; empty when it passes."""
+    try:
+        onnx.checker.check_model(str(path), full_check=full)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return next(iter(str(error).splitlines()), type(error).__name__)
+    return ""
 
 
 def _latency(run: Run, latency: Latency | None) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import ChangedInputsError
 
+_REMEDY = "Start anew with --fresh, or give another --out."
 _WORDS = {"model": "the model", "evaluation": "the eval file", "calibration": "the calibration inputs"}
 
 
@@ -36,12 +37,13 @@ class Fingerprint:
         pairs = {word: (getattr(self, name), getattr(now, name)) for name, word in _WORDS.items()}
         return [word for word, (then, today) in pairs.items() if then and today and then != today]
 
-    def require_same(self, now: Fingerprint, study: str) -> None:
+    def require_same(self, now: Fingerprint, study: str, remedy: str = _REMEDY) -> None:
         """Refuse to go on with other inputs than the study's.
 
         Args:
             now: The inputs given today.
             study: Where the study is, for the message.
+            remedy: What to do about it, a sentence.
 
         Raises:
             ChangedInputsError: It names what changed and tells of `--fresh`.
@@ -51,7 +53,7 @@ class Fingerprint:
             have = "has" if words == ["the model"] or words == ["the eval file"] else "have"
             raise ChangedInputsError(
                 f"{' and '.join(words)} {have} changed since the study in {study} began: its scores no longer hold.\n"
-                "Start anew with --fresh, or give another --out."
+                f"{remedy}"
             )
 
 

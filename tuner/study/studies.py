@@ -42,7 +42,10 @@ def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
         asked = there[-1:]
     for name in asked:
         with Store.open(url, name) as store:
-            store.fingerprint.require_same(now, store.shown)
+            if inputs.request.storage is None:
+                store.fingerprint.require_same(now, store.shown)
+            else:  # --fresh would drop what may be somebody else's study of the same name
+                store.fingerprint.require_same(now, store.shown, "Give this one another --study-name.")
 
 
 def forget(inputs: Inputs) -> None:
