@@ -51,6 +51,11 @@ class Builder:
         self.rectified = dict(self._rectified())
         self.clips = {layer.output: bounds for layer in analysis.layers if (bounds := self._clip(layer))}
 
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """Layer name → why it cannot be int8, whatever a recipe says."""
+        return self.placer.faults
+
     def build(
         self,
         recipe: Mapping[str, str],

@@ -50,7 +50,8 @@ class Placer:
         self._target = target
         self._index = GraphIndex(model.proto.graph)
         self._too_large = too_large
-        self._faults = {layer.name: self._fault(layer, ranges, faults) for layer in analysis.layers}
+        found = {layer.name: self._fault(layer, ranges, faults) for layer in analysis.layers}
+        self.faults: Mapping[str, str] = {name: fault for name, fault in found.items() if fault}
         known = ranges.values.keys()
         self._glue = [
             glue
@@ -84,8 +85,8 @@ class Placer:
         written: set[str] = set()
         for layer in self._analysis.layers:
             precision = recipe.get(LAYER + layer.group, "fp32")
-            if precision == "int8" and self._faults[layer.name]:
-                notes.append(f"{layer.name} stays in float: {self._faults[layer.name]}.")
+            if precision == "int8" and layer.name in self.faults:
+                notes.append(f"{layer.name} stays in float: {self.faults[layer.name]}.")
                 precision = "fp32"
             elif precision == "fp16" and layer.name in self._too_large:
                 notes.append(f"{layer.name} stays in float32: its values exceed float16's range.")

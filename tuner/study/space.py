@@ -35,6 +35,7 @@ def build_space(
     shares: Mapping[str, float] | None = None,
     *,
     calibrated: Collection[str],
+    faulty: Collection[str] = (),
     keep_float: Sequence[str] = (),
     only: Sequence[str] = (),
     fix: Mapping[str, str] | None = None,
@@ -49,6 +50,7 @@ def build_space(
         target: What the runtime runs.
         shares: `layer/<group>` → share of the work (`Space.shares`).
         calibrated: Tensors that have a range. What reads or writes another one (an untaken branch, say) stays float.
+        faulty: Names of layers that the builder refuses.
         keep_float: Regular expressions. A layer whose name matches one (`re.search`) stays float, and its group
             with it. One that begins with `op/` is matched against `op/<type>` and keeps glue float.
         only: Regular expressions. Only what matches one may be int8; of a group all layers must match. Glue is then
@@ -87,7 +89,7 @@ def build_space(
     for group, members in groups.items():
         name = LAYER + group
         choices[name] = PRECISIONS
-        possible = all(_runs_on_integers(layer, target, calibrated) for layer in members)
+        possible = all(_runs_on_integers(layer, target, calibrated) and layer.name not in faulty for layer in members)
         possible_layers += possible
         wanted = not any(layer.name in kept for layer in members)
         wanted = wanted and (selected is None or all(layer.name in selected for layer in members))

@@ -177,16 +177,17 @@ def _prepare(
     resumed: int,
 ) -> Run:
     request, ranges = inputs.request, calibrated.ranges
+    builder = Builder(inputs.model, inputs.analysis, ranges, inputs.target)
     space = build_space(
         inputs.analysis,
         inputs.target,
         shares(inputs.analysis, inputs.model, ranges.shapes, inputs.objective),
         calibrated=set(ranges.values),
+        faulty=builder.faults,
         keep_float=request.keep_float,
         only=request.only,
         fix=request.fix,
     )
-    builder = Builder(inputs.model, inputs.analysis, ranges, inputs.target)
     executor = Executor(inputs, builder, ranges, measured, calibrated.probes, calibrated.timed)
     observer(
         SearchStarted(

@@ -437,3 +437,20 @@ def test_scores_of_another_machine_are_not_compared(fine: task.Task, monkeypatch
     result, events = run(fine, STRICT, max_trials=5)
     assert any(isinstance(event, Noted) and "another machine" in event.text for event in events)
     assert result.trials["total"] == 5
+
+
+def test_a_layer_the_builder_refuses_is_never_offered(fine: task.Task) -> None:
+    proto = onnx.load(fine.model)
+    weight = next(t for t in proto.graph.initializer if t.name == "pointwise.w")
+    values = np.array(onnx.numpy_helper.to_array(weight))
+    values[3, 0] = np.inf
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(proto, fine.model)
+    fine.evaluate.write_text(
+        "import numpy as np\n\n\ndef evaluate(session):\n"
+        '    x = np.random.default_rng(0).standard_normal((8, 3, 16, 16)).astype("float32")\n'
+        '    return float(np.isfinite(session.run(None, {"x": x})[0]).mean()) + 1.0\n'
+    )
+    run(fine, "90%", max_trials=2)
+    with open_study(fine.out) as store:
+        assert all(record.recipe["layer/pointwise"] == "fp32" for record in store.trials())
