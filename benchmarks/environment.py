@@ -16,14 +16,21 @@ from autoquant.evaluators.machine import instruction_set, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+TASKS_VARIABLE = "$AUTOQUANT_TASKS"
 TASKS = ("cls180", "ocr_v4", "minilm_sentiment", "effnet_lite0", "ocr_v6s")
+
+
+def _arguments() -> list[str]:
+    """The command line's arguments; where the tasks lie is this machine's business."""
+    words = sys.argv[1:]
+    return [TASKS_VARIABLE if before == "--tasks" else word for before, word in zip(["", *words], words, strict=False)]
 
 
 def environment() -> dict[str, Any]:
     """Date, command, revision, machine and versions."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", _module(), *_arguments()]).replace("'$AUTOQUANT_TASKS'", TASKS_VARIABLE),
         "revision": _revision(),
         "machine": {
             "processor": _processor(),

@@ -35,8 +35,9 @@ def our_row(figures: dict[str, Any]) -> list[str]:
     kernels, latency = measured["kernels"], measured["latency"]
     total = kernels["int8"] + kernels["float"]
     low, high = latency["speedup_ci"]
+    verdict = "" if status_of(figures) == "met" else f", says `{status_of(figures)}`"
     return [
-        f"**autoquant**, objective {figures['objective']}",
+        f"**autoquant**, objective {figures['objective']}{verdict}",
         "yes" if measured["relative_drop"] <= 0.01 + 1e-12 else "**no**",
         f"{measured['metric']:.4f}",
         f"{tuned['seconds']:.0f}",
@@ -44,6 +45,11 @@ def our_row(figures: dict[str, Any]) -> list[str]:
         f"{kernels['int8']}/{total}",
         f"{latency['speedup']:.2f}× ({low:.2f}–{high:.2f})",
     ]
+
+
+def status_of(figures: dict[str, Any]) -> str:
+    """What the run itself concluded: met, not_met or no_gain."""
+    return str(figures["tune"]["result"]["status"])
 
 
 def peer_row(row: list[Any]) -> list[str]:
@@ -86,7 +92,7 @@ def brief(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
                 f"{measured['baseline']:.4f}",
                 cells[2],
                 cells[5],
-                cells[6],
+                cells[6] if status_of(mine) == "met" else f"{cells[6]}, says `{status_of(mine)}`",
                 cells[3],
                 f"{best[6]:.2f}× ({best[0]})" if best else "none held the target",
             ]
