@@ -13,6 +13,7 @@ from .inputs import Inputs
 from .store import Store, names
 
 DATABASE = "study.db"
+BASELINE = "baseline"
 
 
 def location(inputs: Inputs) -> str:
@@ -42,6 +43,11 @@ def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
         asked = there[-1:]
     for name in asked:
         with Store.open(url, name) as store:
+            empty = store.get(BASELINE) is None
+        if empty:  # it ended before its first score: whoever is still mending an eval file has nothing to lose
+            _delete(url, name)
+            continue
+        with Store.open(url, name) as store:
             if inputs.request.storage is None:
                 store.fingerprint.require_same(now, store.shown)
             else:  # --fresh would drop what may be somebody else's study of the same name
@@ -53,7 +59,7 @@ def forget(inputs: Inputs) -> None:
     url = location(inputs)
     if inputs.request.storage is not None:
         with suppress(KeyError):
-            optuna.delete_study(study_name=inputs.name, storage=database.connect(url, write=True))
+            _delete(url, inputs.name)
     else:
         for suffix in ("", "-wal", "-shm"):
             (inputs.out / f"{DATABASE}{suffix}").unlink(missing_ok=True)
@@ -61,3 +67,13 @@ def forget(inputs: Inputs) -> None:
         (inputs.out / name).unlink(missing_ok=True)
     for path in (inputs.out / "samples").glob("*.npy"):
         path.unlink()
+
+
+def _delete(url: str, name: str) -> None:
+    """Drop a study from its database. KeyError if there is none."""
+    storage = database.connect(url, write=True)
+    try:
+        optuna.delete_study(study_name=name, storage=storage)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()

@@ -454,3 +454,13 @@ def test_a_layer_the_builder_refuses_is_never_offered(fine: task.Task) -> None:
     run(fine, "90%", max_trials=2)
     with open_study(fine.out) as store:
         assert all(record.recipe["layer/pointwise"] == "fp32" for record in store.trials())
+
+
+def test_an_eval_file_may_be_mended_until_something_was_scored(coarse: task.Task) -> None:
+    good = coarse.evaluate.read_text()
+    coarse.evaluate.write_text(good.replace("    logits =", "    raise ValueError('mine')\n    logits ="))
+    with pytest.raises(EvaluationError):
+        run(coarse)
+    coarse.evaluate.write_text(good)
+    result, _ = run(coarse)
+    assert result.status == "met"
