@@ -9,11 +9,11 @@ from benchmarks import table
 PEERS: dict[str, Any] = json.loads(Path(table.__file__).with_name("peers.json").read_text())
 
 
-def tuned(task: str, objective: str, metric: float, speedup: float) -> dict[str, Any]:
+def tuned(task: str, objective: str, metric: float, speedup: float, status: str = "met") -> dict[str, Any]:
     return {
         "task": task,
         "objective": objective,
-        "tune": {"seconds": 61.4, "result": {"trials": {"evaluations": 3.5}}},
+        "tune": {"seconds": 61.4, "result": {"status": status, "trials": {"evaluations": 3.5}}},
         "measured": {
             "baseline": 0.9,
             "metric": metric,
@@ -42,6 +42,12 @@ def test_only_measured_tasks_enter_the_readme() -> None:
     assert "| ocr_v4 | 0.9000 | 0.8950 |" in text
     assert "1.02× (Neural Compressor 2.6)" in text
     assert "cls180" not in text
+
+
+def test_no_gain_is_not_shown_as_a_success() -> None:
+    slow = tuned("cls180", "latency", 0.895, 0.8, status="no_gain")
+    assert table.our_row(slow)[0] == "**autoquant**, objective latency, says `no_gain`"
+    assert "0.80× (1.40–1.60), says `no_gain`" in table.brief({"tune_cls180_latency": slow}, PEERS)
 
 
 def test_the_report_lists_ours_before_the_peers() -> None:
