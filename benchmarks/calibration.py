@@ -2,7 +2,7 @@
 
     python benchmarks/calibration.py --tasks DIR [--task ocr_v4 …]
 
-DIR holds the tasks as `make tasks` builds them: `<task>/model.onnx` and `<task>/aq_eval.py` or `eval.py` with
+DIR holds the tasks as `make tasks` builds them: `<task>/model.onnx` and `<task>/eval.py` with
 `calibration()`. Every figure is measured in a process of its own; the samples repeat where the task has fewer than
 asked for. Prints one JSON object a line.
 """
@@ -33,7 +33,7 @@ REPEATS = 3
 
 
 def feeds_of(folder: Path, samples: int) -> list[dict[str, np.ndarray]]:
-    path = next(path for name in ("aq_eval.py", "eval.py") if (path := folder / name).exists())
+    path = folder / "eval.py"
     calibration = load_evaluation(str(path), model_path=folder / "model.onnx").calibration()
     if calibration is None:
         raise SystemExit(f"{path} has no calibration()")

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not TASKS, reason="AUTOQUANT_
 @pytest.mark.parametrize("task", ["cls180", "ocr_v4", "minilm_sentiment", "effnet_lite0", "ocr_v6s"])
 def test_real_eval_files(task: str) -> None:
     folder = Path(TASKS or "") / task
-    file = next(path for name in ("aq_eval.py", "eval.py") if (path := folder / name).exists())
+    file = folder / "eval.py"
     evaluation = load_evaluation(file, model_path=folder / "model.onnx")
     assert evaluation.form == "random_access"
     indices = np.linspace(0, evaluation.num_samples - 1, 48).astype(int)
@@ -35,6 +35,6 @@ def test_real_eval_files(task: str) -> None:
 
 def test_the_float_metric_of_cls180() -> None:
     folder = Path(TASKS or "") / "cls180"
-    file = next(path for name in ("aq_eval.py", "eval.py") if (path := folder / name).exists())
+    file = folder / "eval.py"
     evaluation = load_evaluation(file, model_path=folder / "model.onnx")
     assert evaluation.score(open_session(folder / "model.onnx")).metric == pytest.approx(0.9045, abs=0.002)

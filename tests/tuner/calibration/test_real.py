@@ -37,7 +37,7 @@ def samples(request: pytest.FixtureRequest) -> dict[str, Sample]:
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
-        spec = importlib.util.spec_from_file_location(f"calibration_of_{request.param}", folder / "aq_eval.py")
+        spec = importlib.util.spec_from_file_location(f"calibration_of_{request.param}", folder / "eval.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

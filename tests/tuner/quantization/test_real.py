@@ -24,7 +24,7 @@ pytestmark = [
 @functools.lru_cache(maxsize=1)
 def task(name: str) -> Case:
     folder = Path(TASKS) / name
-    spec = importlib.util.spec_from_file_location("aq_eval", folder / "aq_eval.py")
+    spec = importlib.util.spec_from_file_location("task_eval", folder / "eval.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
