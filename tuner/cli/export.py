@@ -28,15 +28,12 @@ def run(args: argparse.Namespace) -> int:
     from ..report import format as write
     from ..report.study import asked
     from ..report.summary import shown
-    from ..study.export import export_trial
+    from ..study.export import chosen, export_trial
     from .studies import opened
 
     store = opened(args)
     path = export_trial(store, args.trial, args.out, model_path=args.model)
-    record = store.best() if args.trial == "best" else store.trial(args.trial)
-    if record is None:
-        print(shown(path))
-        return 0
+    record = chosen(store, args.trial)
     words = [f"trial {record.number}", f"metric {write.metric(record.metric)}"]
     words.append(f"drop {write.drop(record.drop, asked(store).target.relative)}")
     if record.int8_layers is not None:

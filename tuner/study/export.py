@@ -19,13 +19,15 @@ from ..targets.base import Target
 from .calibrate import RANGES
 from .provenance import stamp
 from .store import BUILD, Store
+from .studies import RESULT
+from .trial import TrialRecord
 
 
 def export_trial(store: Store, trial: int | Literal["best"], out: Path, model_path: Path | None = None) -> Path:
     """Write a trial's model, bit-equal to the one that was scored on real kernels, without data or evaluation.
 
     Args:
-        trial: Its number, or `best` for the cheapest that holds the target.
+        trial: As `chosen`.
         model_path: The float model, None for where it was when the study began.
 
     Raises:
@@ -33,18 +35,35 @@ def export_trial(store: Store, trial: int | Literal["best"], out: Path, model_pa
         ModelError: The float model is missing or not the study's.
         OutputError: The file cannot be written.
     """
-    record = store.best() if trial == "best" else store.trial(trial)
-    if record is None:
-        raise StudyError(
-            f"no trial of the study {store.name!r} holds the target, so there is no best one.\n"
-            "Name a trial with --trial N; `autoquant trials` lists them."
-        )
+    record = chosen(store, trial)
     model = float_model(store, model_path)
     builder = _builder(model, ranges_of(store), target_of(store))
     candidate = builder.build(record.recipe)
     stamp(candidate.proto, model, record.recipe, builder.target)
     write(candidate.proto, candidate.weights, out)
     return out
+
+
+def chosen(store: Store, trial: int | Literal["best"]) -> TrialRecord:
+    """The trial of a number; `best` is the one that was delivered, before that the cheapest that holds the target.
+
+    The two can differ: what is delivered has been scored and timed afresh, on the target's own kernels.
+
+    Raises:
+        StudyError: There is none.
+    """
+    if trial != "best":
+        return store.trial(trial)
+    held = store.get(RESULT)
+    if held is not None and held["result"]["tuned"] is not None:
+        return store.trial(held["result"]["tuned"]["trial"])
+    record = store.best()
+    if record is None:
+        raise StudyError(
+            f"no trial of the study {store.name!r} holds the target, so there is no best one.\n"
+            "Name a trial with --trial N; `autoquant trials` lists them."
+        )
+    return record
 
 
 def quantize_recipe(

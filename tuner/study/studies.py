@@ -14,6 +14,7 @@ from .store import Store, names
 
 DATABASE = "study.db"
 BASELINE = "baseline"
+RESULT = "result"
 
 
 def location(inputs: Inputs) -> str:

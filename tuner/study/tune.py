@@ -29,9 +29,8 @@ from .run import Run
 from .search import Ended, search
 from .space import build_space
 from .store import BUILD, FINGERPRINT, TARGET_DROP, Store
-from .studies import BASELINE, forget, location, require_same_inputs
+from .studies import BASELINE, RESULT, forget, location, require_same_inputs
 
-RESULT = "result"
 SECONDS = "seconds"
 _SAMPLES = "baseline.npy"
 

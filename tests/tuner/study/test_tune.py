@@ -464,3 +464,12 @@ def test_an_eval_file_may_be_mended_until_something_was_scored(coarse: task.Task
     coarse.evaluate.write_text(good)
     result, _ = run(coarse)
     assert result.status == "met"
+
+
+def test_the_best_trial_is_the_delivered_one(fine: task.Task, tmp_path: Path) -> None:
+    result, _ = run(fine, UNREACHABLE, max_trials=3, strategy="random")
+    assert result.tuned is not None
+    with open_study(fine.out) as store:
+        assert store.best() is None, "nothing holds the target; the best effort was delivered"
+        export_trial(store, "best", tmp_path / "best.onnx", fine.model)
+    assert (tmp_path / "best.onnx").read_bytes() == result.files["model"].read_bytes()
