@@ -21,6 +21,7 @@ from autoquant.errors import (
     StudyError,
     StudyLockedError,
 )
+from autoquant.evaluators.device import CUDA_PROVIDER, loads
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.tuner.study import executor as executors
 from autoquant.tuner.study.bench import Bench
@@ -373,6 +374,22 @@ STRANGE = [
     zoo.slash_names_net,
     zoo.names_net,
 ]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not loads(CUDA_PROVIDER), reason="no CUDA here")
+def test_on_cuda_simulated_scores_agree_with_the_integer_kernels(fine: task.Task) -> None:
+    result, _ = run(fine, "5%", device="cuda", max_trials=3)
+    assert result.status == "met"
+    assert result.scored_on["kernels"] == "fused"
+    with open_study(fine.out) as store:
+        trials = [record for record in store.trials() if record.state == "complete"]
+    simulated = {record.recipe: record for record in trials if record.scored_on["kernels"] == "simulated"}
+    fused = [record for record in trials if record.scored_on["kernels"] == "fused"]
+    assert simulated
+    assert fused
+    assert simulated[fused[0].recipe].scored_on["provider"] == CUDA_PROVIDER
+    assert fused[0].metric == pytest.approx(simulated[fused[0].recipe].metric, abs=0.01)
 
 
 @pytest.mark.parametrize(
