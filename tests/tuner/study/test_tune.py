@@ -490,3 +490,20 @@ def test_the_best_trial_is_the_delivered_one(fine: task.Task, tmp_path: Path) ->
         assert store.best() is None, "nothing holds the target; the best effort was delivered"
         export_trial(store, "best", tmp_path / "best.onnx", fine.model)
     assert (tmp_path / "best.onnx").read_bytes() == result.files["model"].read_bytes()
+
+
+def test_ctrl_c_while_the_files_are_written(coarse: task.Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoquant.tuner.study import deliver
+
+    def stopped(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deliver, "_place", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(coarse)
+    assert not (coarse.out / "model.onnx").exists(), "half a delivery is none"
+    result, events = run(coarse)
+    assert not finished(events), "every trial is still there"
+    assert result.status == "met"
+    assert plain(result.files["model"]).get_inputs()
