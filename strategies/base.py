@@ -19,6 +19,13 @@ SYMMETRIES = ("asymmetric", "symmetric")
 GRANULARITIES = ("per_channel", "per_tensor")
 PRECISIONS = ("int8", "fp16", "fp32")
 GLUE_PRECISIONS = ("int8", "fp32")
+GLOBAL_CHOICES = {
+    CALIBRATOR: CALIBRATORS,
+    ACTIVATION_SYMMETRY: SYMMETRIES,
+    WEIGHT_GRANULARITY: GRANULARITIES,
+    WEIGHT_SYMMETRY: SYMMETRIES,
+}
+"""The parameters that are not of one layer or operator, in the order of the space, with all their choices."""
 
 
 class Recipe(Mapping[str, str]):

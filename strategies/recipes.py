@@ -8,6 +8,7 @@ from itertools import product
 from .base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
+    GLOBAL_CHOICES,
     LAYER,
     OP,
     WEIGHT_GRANULARITY,
@@ -18,7 +19,7 @@ from .base import (
     Space,
 )
 
-GLOBALS = (CALIBRATOR, ACTIVATION_SYMMETRY, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY)
+GLOBALS = tuple(GLOBAL_CHOICES)
 Settings = Mapping[str, str]
 """The global parameters' values."""
 

@@ -25,32 +25,26 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and say where it is."""
-    from ..report.html import render
-    from ..report.study import asked
+    from ..report.study import page
     from ..report.summary import shown
     from ..report.write import write_text
+    from ..study.files import REPORT
     from .studies import folder, opened
 
     store = opened(args)
-    what, home = asked(store), folder(args.study)
-    page = render(
-        store.name,
-        store.trials(),
-        target=what.target,
-        objective=what.objective,
-        result=stored_result(home, store.name) if home else None,
-        layers=what.layers,
-        command=what.command,
-    )
-    path = write_text(page, args.out or (home or Path()) / "report.html")
+    home = folder(args.study)
+    text = page(store, stored_result(home, store.name) if home else None)
+    path = write_text(text, args.out or (home or Path()) / REPORT)
     print(shown(path))
     return 0
 
 
 def stored_result(home: Path, name: str) -> dict[str, Any] | None:
     """The folder's result.json, if it is this study's."""
+    from ..study.files import RESULT
+
     try:
-        result: dict[str, Any] = json.loads((home / "result.json").read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads((home / RESULT).read_text(encoding="utf-8"))
         return result if result["study"]["name"] == name else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,14 +14,11 @@ from ...strategies.base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATORS,
+    GLOBAL_CHOICES,
     GLUE_PRECISIONS,
-    GRANULARITIES,
     LAYER,
     OP,
     PRECISIONS,
-    SYMMETRIES,
-    WEIGHT_GRANULARITY,
-    WEIGHT_SYMMETRY,
     Recipe,
 )
 from ..calibration.ranges import Ranges
@@ -32,13 +29,6 @@ from . import scales
 from .candidate import Candidate, Quantization
 
 FORMAT = "autoquant recipe 1"
-
-_GLOBAL = {
-    CALIBRATOR: CALIBRATORS,
-    ACTIVATION_SYMMETRY: SYMMETRIES,
-    WEIGHT_GRANULARITY: GRANULARITIES,
-    WEIGHT_SYMMETRY: SYMMETRIES,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +163,7 @@ def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _recipe(parameters: Mapping[str, Any], analysis: Analysis) -> Recipe:
     """The recipe, each parameter known to the model and each choice possible."""
-    known: dict[str, tuple[str, ...]] = dict(_GLOBAL)
+    known: dict[str, tuple[str, ...]] = dict(GLOBAL_CHOICES)
     known.update((OP + glue.op_type, GLUE_PRECISIONS) for glue in analysis.glue)
     known.update((LAYER + group, PRECISIONS) for group in analysis.groups)
     for name, value in parameters.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...strategies.base import LAYER
 from ..study.events import Observer, ignore
+from ..study.files import REPORT, RESULT
 from ..study.recover import open_study
 from ..study.request import Request
 from ..study.result import Result
 from ..study.tune import tune
-from .html import render
+from .study import page
 from .write import write_result, write_text
 
 
@@ -24,18 +24,9 @@ def tune_and_report(request: Request, observer: Observer = ignore) -> Result:
     folder = request.folder
     files = {
         **result.files,
-        "result": write_result(result, folder / "result.json"),
-        "report": folder / "report.html",
+        "result": write_result(result, folder / RESULT),
+        "report": folder / REPORT,
     }
     with open_study(request.storage or folder, result.study["name"]) as store:
-        page = render(
-            store.name,
-            store.trials(),
-            target=request.target_drop,
-            objective=result.objective,
-            result=result.to_json(),
-            layers=tuple(name.removeprefix(LAYER) for name in store.choices if name.startswith(LAYER)),
-            command=str(store.get("command") or ""),
-        )
-    write_text(page, files["report"])
+        write_text(page(store, result.to_json()), files["report"])
     return replace(result, files=files)

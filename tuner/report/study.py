@@ -1,12 +1,15 @@
-"""What a study was asked, read back from its attributes."""
+"""A study read back for its report: what it was asked, and its page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ...strategies.base import LAYER
 from ..study.request import TargetDrop
 from ..study.store import Store
+from .html import render
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +36,23 @@ def asked(store: Store) -> Asked:
         objective=str(store.get("objective") or "cost"),
         command=str(store.get("command") or ""),
         layers=tuple(name.removeprefix(LAYER) for name in store.choices if name.startswith(LAYER)),
+    )
+
+
+def page(store: Store, result: Mapping[str, Any] | None) -> str:
+    """The report of a study as it stands.
+
+    Args:
+        store: The study.
+        result: The content of its result.json, None while there is none.
+    """
+    what = asked(store)
+    return render(
+        store.name,
+        store.trials(),
+        target=what.target,
+        objective=what.objective,
+        result=result,
+        layers=what.layers,
+        command=what.command,
     )

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..study.recover import DATABASE
+from ..study.files import DATABASE
 from ..study.result import Result
 from . import format as write
 

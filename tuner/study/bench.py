@@ -11,8 +11,6 @@ import onnxruntime as ort
 from ...evaluators.device import CPU, CPU_PROVIDER, Device
 from ...evaluators.machine import scored_on
 from ...evaluators.session import open_session
-from ..graph.model import Model
-from ..graph.serialize import skeleton
 from ..quantization.candidate import Candidate
 from ..targets.base import Target
 
@@ -53,10 +51,6 @@ class Bench:
             threads=self.threads,
             disabled_optimizers=_UNWANTED if self.simulated else (),
         )
-
-    def open_float(self, model: Model) -> ort.InferenceSession:
-        """A session of the normalised float model."""
-        return open_session(skeleton(model.proto), weights=model.weights, device=self.device, threads=self.threads)
 
     def open_file(self, path: Path) -> ort.InferenceSession:
         """A session of a file as it lies on disk."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,11 +15,12 @@ from ..calibration.compute import compute_ranges
 from ..calibration.ranges import Ranges
 from . import feeds as kept
 from .events import Noted, Observer
+from .files import FEEDS
+from .fingerprint import hash_feeds
 from .inputs import Inputs
 from .store import FINGERPRINT, Store
 
 RANGES = "ranges"
-_FEEDS = "feeds.npz"
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,15 @@ def fingerprint(inputs: Inputs) -> str:
     feeds = inputs.evaluation.calibration()
     if feeds is None:
         return ""
-    return _watched(inputs, feeds).fingerprint
+    # What is no feed is refused, with a message, when it is to be run.
+    return hash_feeds(feed for feed in feeds if isinstance(feed, Mapping))
 
 
 def needs_reservoir(inputs: Inputs, store: Store) -> bool:
     """Whether calibration will need the baseline evaluation's own feeds."""
     if inputs.evaluation.calibration() is not None:
         return False
-    return store.inherited(RANGES) is None or kept.load(inputs.out / _FEEDS) is None
+    return store.inherited(RANGES) is None or kept.load(inputs.out / FEEDS) is None
 
 
 def calibrate(
@@ -68,7 +70,7 @@ def calibrate(
         CalibrationError: No samples, or samples that do not fit the model.
     """
     saved = store.inherited(RANGES)
-    samples = kept.load(inputs.out / _FEEDS)
+    samples = kept.load(inputs.out / FEEDS)
     if saved is not None and samples is not None:
         store.put({RANGES: saved})
         return Calibration(Ranges.from_json(saved), *samples)
@@ -96,16 +98,9 @@ def calibrate(
             "Yield 100 to 200 representative inputs as {input name: array}."
         )
     timed = _timed(inputs, sampler.first)
-    kept.save(inputs.out / _FEEDS, sampler.kept, timed)
+    kept.save(inputs.out / FEEDS, sampler.kept, timed)
     store.put({RANGES: ranges.to_json()})
     return Calibration(ranges, sampler.kept, timed)
-
-
-def _watched(inputs: Inputs, feeds: Iterable[Feed]) -> kept.Sampler:
-    sampler = kept.Sampler(inputs_of_file(inputs.model.path), inputs.request.seed)
-    for _ in sampler.watch(feeds):
-        pass
-    return sampler
 
 
 def _timed(inputs: Inputs, usual: Feed) -> Feed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ..graph.serialize import write
 from ..quantization.candidate import Candidate
 from ..quantization.kernels import ran
 from .events import Noted, PhaseStarted, Progressed
+from .files import MODEL
 from .provenance import stamp
 from .run import Run
 from .search import score
@@ -64,7 +65,7 @@ def confirm(run: Run) -> Confirmed | None:
     """
     run.observer(PhaseStarted("confirm"))
     told = [record for record in run.usable() if record.state == "complete"]
-    held = sorted((r for r in told if r.feasible and r.cost is not None), key=lambda r: (r.cost, r.number))
+    held = _cheapest(told)
     for record in _timed_afresh(run, held)[:_TRIED]:
         found = examine(run, record)
         if found.holds:
@@ -90,7 +91,7 @@ def examine(run: Run, record: TrialRecord) -> Confirmed:
     folder = inputs.out / ".staged"
     folder.mkdir(exist_ok=True)
     candidate = build(run, record.recipe)
-    path = folder / "model.onnx"
+    path = folder / MODEL
     write(candidate.proto, candidate.weights, path)
     session = inputs.bench.open_file(path)
     scored = inputs.evaluation.score(session, progress=lambda done, total: run.observer(Progressed(done, total)))
@@ -159,15 +160,15 @@ def _interval(run: Run, scored: Scored) -> tuple[float, float] | None:
     )
 
 
-def on_real_kernels(run: Run, moved: Run) -> list[TrialRecord]:
+def on_real_kernels(run: Run, moved: Run) -> None:
     """Score the best simulated trials again on the target's kernels, the cheapest first, until one holds."""
-    told = sorted((r for r in run.usable() if r.feasible and r.cost is not None), key=lambda r: (r.cost, r.number))
     done = moved.history().scored
-    records = []
-    for record in told[:_TRIED]:
-        if record.recipe in done:
-            continue
-        records.append(score(moved, record.recipe, "confirm"))
-        if records[-1].feasible:
+    for record in _cheapest(run.usable())[:_TRIED]:
+        if record.recipe not in done and score(moved, record.recipe, "confirm").feasible:
             break
-    return records
+
+
+def _cheapest(told: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those that hold the target, the cheapest first, the earliest among equals."""
+    held = [record for record in told if record.feasible and record.cost is not None]
+    return sorted(held, key=lambda record: (record.cost, record.number))

@@ -18,12 +18,10 @@ from ..quantization import recipefile
 from . import verdict
 from .confirm import Confirmed
 from .events import PhaseStarted
+from .files import MODEL, RECIPE, model_bytes
 from .result import Result, Tuned
 from .run import Run
 from .search import Ended
-
-MODEL = "model.onnx"
-RECIPE = "recipe.json"
 
 
 def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
@@ -41,7 +39,7 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
         said += _checked(inputs.model.path, files["model"])
     layers = count_layers(inputs.analysis, found.layers if found else {})
     status, why = verdict.judge(found, request.target_drop, inputs.objective, layers, ended.reason)
-    said += verdict.warnings(found, inputs.objective, found.noise if found else 0.0, request.target_drop)
+    said += verdict.warnings(found, inputs.objective, request.target_drop)
     return Result(
         status=status,
         why=why,
@@ -53,7 +51,7 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
         latency=_latency(run, found.latency) if found else None,
         size={
             "baseline_bytes": inputs.model.source_bytes,
-            "tuned_bytes": _bytes(files["model"]) if found else 0,
+            "tuned_bytes": model_bytes(files["model"]) if found else 0,
         },
         layers=layers,
         study={"storage": run.store.shown, "name": run.store.name},
@@ -74,7 +72,7 @@ def count_layers(analysis: Analysis, ran: Mapping[str, str]) -> dict[str, int]:
 
 def count_trials(run: Run, found: Confirmed | None) -> dict[str, float]:
     """Trials by state; evaluations = full-metric equivalents after the baseline, the confirmation included."""
-    told = [record for record in run.store.trials() if record.state != "running" and not record.interrupted]
+    told = [record for record in run.store.trials() if record.told]
     states = {state: sum(record.state == state for record in told) for state in ("complete", "pruned", "failed")}
     whole = len(run.baseline.samples) if run.baseline.samples is not None else None
     evaluations = 0.0
@@ -134,8 +132,3 @@ def _latency(run: Run, latency: Latency | None) -> dict[str, Any] | None:
         "threads": run.inputs.request.threads,
         "input_shapes": {name: list(array.shape) for name, array in run.timed.items()},
     }
-
-
-def _bytes(path: Path) -> int:
-    data = path.with_name(path.name + ".data")
-    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)

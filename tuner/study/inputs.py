@@ -112,7 +112,6 @@ def study_name(request: Request, target: Target, bench: Bench, objective: str) -
         "fix": dict(sorted(request.fix.items())),
     }
     usual = {
-        **rest,
         "target": "cpu",
         "device": "CPUExecutionProvider",
         "seed": 0,

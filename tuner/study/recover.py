@@ -8,10 +8,8 @@ from typing import Any
 
 from ...errors import StudyError
 from . import database
+from .files import DATABASE, RESULT
 from .store import Store, names
-
-DATABASE = "study.db"
-RESULT = "result.json"
 
 
 def open_study(study: str | Path, study_name: str | None = None, *, timeout: float = 30.0) -> Store:

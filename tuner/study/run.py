@@ -42,9 +42,7 @@ class Run:
         return [
             record
             for record in self.store.trials()
-            if record.state != "running"
-            and not record.interrupted
-            and (record.state == "failed" or comparable(record.scored_on, here))
+            if record.told and (record.state == "failed" or comparable(record.scored_on, here))
         ]
 
     def history(self) -> History:

@@ -14,6 +14,7 @@ from ...strategies.registry import make
 from .baseline import load_samples, save_samples
 from .events import PhaseStarted, Progressed, TrialFinished, TrialStarted
 from .executor import Attempt
+from .files import SCORES
 from .run import Run
 from .shield import shielded
 from .trial import TrialRecord, recipe_hash
@@ -83,7 +84,7 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
             record = run.store.fail(number, str(error).splitlines()[0])
         else:
             record = _complete(run, number, recipe, attempt, origin)
-    except BaseException:
+    except BaseException:  # whatever ends the run, Ctrl-C first of all, the trial is told before it goes on
         if number is not None:
             run.store.fail(number, "interrupted: the run was stopped", interrupted=True)
         raise
@@ -96,7 +97,7 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
 def samples_file(run: Run, recipe: Recipe) -> Path:
     """Where the per-sample scores of a recipe lie, beside the study."""
     kind = "simulated" if run.inputs.bench.simulated else "fused"
-    return run.inputs.out / "samples" / f"{recipe_hash(recipe)}.{kind}.npy"
+    return run.inputs.out / SCORES / f"{recipe_hash(recipe)}.{kind}.npy"
 
 
 def _complete(run: Run, number: int, recipe: Recipe, attempt: Attempt, origin: str) -> TrialRecord:
@@ -119,7 +120,7 @@ def _known(run: Run, recipe: Recipe) -> tuple[Scored | None, str]:
 
 
 def _told(run: Run) -> int:
-    return sum(record.state != "running" and not record.interrupted for record in run.store.trials())
+    return sum(record.told for record in run.store.trials())
 
 
 def _int8(run: Run, recipe: Recipe) -> int:

@@ -13,6 +13,7 @@ from ...strategies.base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATORS,
+    GLOBAL_CHOICES,
     GLUE_PRECISIONS,
     GRANULARITIES,
     LAYER,
@@ -67,12 +68,7 @@ def build_space(
     kept = _matching(keep_float, "--keep-float", analysis.layers, glue)
     selected = _matching(only, "--only", analysis.layers, glue) if only else None
 
-    choices: dict[str, tuple[str, ...]] = {
-        CALIBRATOR: CALIBRATORS,
-        ACTIVATION_SYMMETRY: SYMMETRIES,
-        WEIGHT_GRANULARITY: GRANULARITIES,
-        WEIGHT_SYMMETRY: SYMMETRIES,
-    }
+    choices: dict[str, tuple[str, ...]] = dict(GLOBAL_CHOICES)
     offered: dict[str, tuple[str, ...]] = {
         CALIBRATOR: CALIBRATORS,
         ACTIVATION_SYMMETRY: _among(target.symmetries, SYMMETRIES),

@@ -318,7 +318,7 @@ class Store:
         """
         if space is not self._space:
             self._space, self._built = space, {}
-        told = [t for t in self.trials() if t.state != "running" and not t.interrupted]
+        told = [t for t in self.trials() if t.told]
         told.sort(key=lambda t: (t.finished or datetime.max, t.number))
         for trial in told:
             if trial.number not in self._built:

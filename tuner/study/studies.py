@@ -8,11 +8,11 @@ import optuna
 
 from ...errors import StudyError
 from . import database
+from .files import BASELINE_SCORES, DATABASE, FEEDS, SCORES
 from .fingerprint import Fingerprint
 from .inputs import Inputs
 from .store import Store, names
 
-DATABASE = "study.db"
 BASELINE = "baseline"
 RESULT = "result"
 
@@ -44,15 +44,13 @@ def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
         asked = there[-1:]
     for name in asked:
         with Store.open(url, name) as store:
-            empty = store.get(BASELINE) is None
-        if empty:  # it ended before its first score: whoever is still mending an eval file has nothing to lose
+            scored, then, where = store.get(BASELINE) is not None, store.fingerprint, store.shown
+        if not scored:  # whoever is still mending an eval file has nothing to lose
             _delete(url, name)
-            continue
-        with Store.open(url, name) as store:
-            if inputs.request.storage is None:
-                store.fingerprint.require_same(now, store.shown)
-            else:  # --fresh would drop what may be somebody else's study of the same name
-                store.fingerprint.require_same(now, store.shown, "Give this one another --study-name.")
+        elif inputs.request.storage is None:
+            then.require_same(now, where)
+        else:  # --fresh would drop what may be somebody else's study of the same name
+            then.require_same(now, where, "Give this one another --study-name.")
 
 
 def forget(inputs: Inputs) -> None:
@@ -64,9 +62,9 @@ def forget(inputs: Inputs) -> None:
     else:
         for suffix in ("", "-wal", "-shm"):
             (inputs.out / f"{DATABASE}{suffix}").unlink(missing_ok=True)
-    for name in ("feeds.npz", "baseline.npy"):
+    for name in (FEEDS, BASELINE_SCORES):
         (inputs.out / name).unlink(missing_ok=True)
-    for path in (inputs.out / "samples").glob("*.npy"):
+    for path in (inputs.out / SCORES).glob("*.npy"):
         path.unlink()
 
 

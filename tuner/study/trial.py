@@ -106,6 +106,11 @@ class TrialRecord:
         """Whether it was scored in full and holds the study's target."""
         return self.state == "complete" and self.constraint is not None and self.constraint <= 0.0
 
+    @property
+    def told(self) -> bool:
+        """Whether it ended by itself and says something about its recipe."""
+        return self.state != "running" and not self.interrupted
+
     def outcome(self) -> Outcome:
         """The trial as a strategy sees it. Not for one that still runs."""
         if self.state == "running":

@@ -20,6 +20,7 @@ from .confirm import confirm, on_real_kernels
 from .deliver import deliver
 from .events import BaselineScored, Noted, Observer, PhaseStarted, Progressed, SearchStarted, ignore
 from .executor import Executor
+from .files import BASELINE_SCORES, MODEL, RECIPE, model_bytes
 from .fingerprint import Fingerprint
 from .inputs import Inputs, prepare
 from .lock import FolderLock
@@ -32,7 +33,6 @@ from .store import BUILD, FINGERPRINT, TARGET_DROP, Store
 from .studies import BASELINE, RESULT, forget, location, require_same_inputs
 
 SECONDS = "seconds"
-_SAMPLES = "baseline.npy"
 
 
 def tune(request: Request, observer: Observer = ignore) -> Result:
@@ -131,7 +131,7 @@ def _resume(store: Store, observer: Observer) -> int:
     """Take over what a dead process left; the number of trials that are there."""
     for number, _ in store.reclaim():
         observer(Noted(f"trial {number} was cut off by the end of an earlier run and will be tried again"))
-    there = sum(record.state != "running" and not record.interrupted for record in store.trials())
+    there = sum(record.told for record in store.trials())
     if there:
         observer(Noted(f"resuming the study {store.name!r}: {there} trials are there"))
     return there
@@ -141,7 +141,7 @@ def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock) ->
     """The float model's score: from the study (a few samples checked again), else measured."""
     observer(PhaseStarted("baseline"))
     known: dict[str, Any] | None = store.inherited(BASELINE)
-    samples = baselines.load_samples(inputs.out / _SAMPLES)
+    samples = baselines.load_samples(inputs.out / BASELINE_SCORES)
     here = inputs.bench.scored_on()
     record = calibration.needs_reservoir(inputs, store)
     with clock.part("baseline"):
@@ -151,7 +151,7 @@ def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock) ->
         else:
             measured = baselines.measure(inputs, lambda done, total: observer(Progressed(done, total)), record=record)
             if measured.samples is not None:
-                baselines.save_samples(inputs.out / _SAMPLES, measured.samples)
+                baselines.save_samples(inputs.out / BASELINE_SCORES, measured.samples)
     count = None if measured.samples is None else len(measured.samples)
     store.put({BASELINE: {"metric": measured.metric, "samples": count, "seconds": measured.seconds, "scored_on": here}})
     observer(BaselineScored(measured.metric, count, measured.seconds))
@@ -227,13 +227,8 @@ def _finished(inputs: Inputs, store: Store) -> Result | None:
     held = store.get(RESULT)
     if held is None or held["ended"] == "timeout" or held["max_trials"] != inputs.request.max_trials:
         return None
-    files = {name: inputs.out / file for name, file in (("model", "model.onnx"), ("recipe", "recipe.json"))}
+    files = {name: inputs.out / file for name, file in (("model", MODEL), ("recipe", RECIPE))}
     result = Result.from_json(held["result"], files)
     if not all(path.exists() for path in files.values()):
         return None
-    return result if files["model"].stat().st_size + _data(inputs) == result.size["tuned_bytes"] else None
-
-
-def _data(inputs: Inputs) -> int:
-    path = inputs.out / "model.onnx.data"
-    return path.stat().st_size if path.exists() else 0
+    return result if model_bytes(files["model"]) == result.size["tuned_bytes"] else None

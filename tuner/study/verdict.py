@@ -42,7 +42,7 @@ def judge(
     return "met", f"loses {lost} where {target} is allowed"
 
 
-def warnings(found: Confirmed | None, objective: str, noise: float, target: TargetDrop) -> list[str]:
+def warnings(found: Confirmed | None, objective: str, target: TargetDrop) -> list[str]:
     """What the user should read beside the verdict."""
     said: list[str] = []
     if found is None:
@@ -54,8 +54,8 @@ def warnings(found: Confirmed | None, objective: str, noise: float, target: Targ
             f"the machine was busy while the model was timed (float ran {found.slowdown:.1f} times as long as before): "
             "the latency is unsure"
         )
-    if noise > 0:
-        shown = f"{100 * noise:.3g}%" if target.relative else f"{noise:.3g}"
+    if found.noise > 0:
+        shown = f"{100 * found.noise:.3g}%" if target.relative else f"{found.noise:.3g}"
         said.append(f"the metric moves by {shown} from one evaluation of the same model to the next")
     changed = [name for name, ran in found.layers.items() if ran != found.candidate.layers.get(name, ran)]
     if changed:
