@@ -13,12 +13,17 @@ WEIGHT_GRANULARITY = "weight/granularity"
 WEIGHT_SYMMETRY = "weight/symmetry"
 OP = "op/"
 LAYER = "layer/"
+REWRITE = "rewrite/"
+CALIBRATOR_OF = "calibrator/"
 
 CALIBRATORS = ("minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse")
 SYMMETRIES = ("asymmetric", "symmetric")
 GRANULARITIES = ("per_channel", "per_tensor")
 PRECISIONS = ("int8", "fp16", "fp32")
 GLUE_PRECISIONS = ("int8", "fp32")
+REWRITE_CHOICES = ("on", "off")
+INHERIT = "inherit"
+"""A layer's own calibrator: that of `activation/calibrator`."""
 GLOBAL_CHOICES = {
     CALIBRATOR: CALIBRATORS,
     ACTIVATION_SYMMETRY: SYMMETRIES,
@@ -32,7 +37,9 @@ class Recipe(Mapping[str, str]):
     """One candidate's choices: parameter name → chosen value. Immutable, hashable, ordered by name.
 
     Names are `activation/calibrator`, `activation/symmetry`, `weight/granularity`, `weight/symmetry`,
-    `op/<OpType>` (precision of the glue of that type) and `layer/<name>` (precision of a layer or group).
+    `rewrite/<name>` (an exact change of the float graph, on or off), `op/<OpType>` (precision of the glue of that
+    type), `layer/<name>` (precision of a layer or group) and `calibrator/<name>` (the calibrator of what that layer
+    or group reads, `inherit` for the global one).
     """
 
     __slots__ = ("_hash", "_parameters")
@@ -82,7 +89,7 @@ class Space:
 
     Attributes:
         choices: Parameter → every choice the study's distributions know, whatever the target. Order: the four
-            global ones, then `op/…`, then `layer/…` in graph order.
+            global ones, then `rewrite/…`, `op/…`, `layer/…` in graph order, and `calibrator/…` likewise.
         offered: Parameter → the choices that the target runs and that `--fix`, `--keep-float` and `--only` leave
             open, the preferred first (never empty). One choice means fixed.
         shares: `layer/…` → that layer's share of the float model's bit operations (sums to 1); for the objective
@@ -107,6 +114,18 @@ class Space:
     def ops(self) -> tuple[str, ...]:
         """The `op/…` parameters that may be int8."""
         return tuple(name for name, values in self.offered.items() if name.startswith(OP) and "int8" in values)
+
+    @cached_property
+    def rewrites(self) -> tuple[str, ...]:
+        """The `rewrite/…` parameters that may be on."""
+        return tuple(name for name, values in self.offered.items() if name.startswith(REWRITE) and "on" in values)
+
+    @cached_property
+    def calibrators(self) -> tuple[str, ...]:
+        """The `calibrator/…` parameters that leave a choice."""
+        return tuple(
+            name for name, values in self.offered.items() if name.startswith(CALIBRATOR_OF) and len(values) > 1
+        )
 
     @cached_property
     def composed(self) -> dict[object, Recipe]:
@@ -141,6 +160,11 @@ class Space:
             if not any(chosen[name] == "int8" for name in self.ops):
                 for name in (CALIBRATOR, ACTIVATION_SYMMETRY):
                     chosen[name] = self.offered[name][0]
+        for name in self.calibrators:
+            layer = LAYER + name[len(CALIBRATOR_OF) :]
+            idle = chosen.get(layer, "int8") != "int8" or chosen[name] == chosen[CALIBRATOR]
+            if idle and INHERIT in self.offered[name]:
+                chosen[name] = INHERIT
         return Recipe(chosen)
 
 
@@ -152,6 +176,7 @@ class Outcome:
         drop: How much worse than the baseline, in the target's unit (relative or absolute); None for a failed trial.
             For a pruned trial a lower bound that already exceeds the target.
         cost: Relative to the float model, lower is better (1.0 = float); None for pruned and failed trials.
+        cost_noise: Half the width of the cost's 95 % interval, relative to it; 0 where the cost is computed.
         phase: The word the proposing action carried.
     """
 
@@ -162,6 +187,24 @@ class Outcome:
     drop: float | None
     cost: float | None
     phase: str = ""
+    cost_noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the time of one candidate goes, by the runtime's own profile of the optimized graph. Milliseconds.
+
+    Attributes:
+        layers: `layer/…` → the kernels of that layer or group, its fused tail included.
+        glue: Operator type → the kernels of glue and other float operators of that type.
+        conversions: QuantizeLinear, DequantizeLinear, casts and layout changes.
+        total: All of it.
+    """
+
+    layers: Mapping[str, float]
+    glue: Mapping[str, float]
+    conversions: float
+    total: float
 
 
 @dataclass(frozen=True)
@@ -172,6 +215,7 @@ class History:
         target: The tolerated drop, in the unit of `Outcome.drop`.
         objective: `latency`, `size` or `ops`: what `Outcome.cost` measures.
         probes: (kind, recipe) → value. A probe that failed has the value infinity.
+        profiles: Recipe → its profile (probes of the kind `profile`).
         max_trials: Budget of trials of the whole study, None where there is none.
     """
 
@@ -180,6 +224,7 @@ class History:
     objective: str = "ops"
     trials: tuple[Outcome, ...] = ()
     probes: Mapping[tuple[str, Recipe], float] = field(default_factory=dict)
+    profiles: Mapping[Recipe, Profile] = field(default_factory=dict)
     seed: int = 0
     max_trials: int | None = None
 
@@ -212,10 +257,11 @@ class Probe:
     """Measure this recipe cheaply, without labels. Not a trial.
 
     Kinds: `distance` (mean relative squared error of the model's outputs against float on a few calibration
-    samples, ≥ 0, lower is better).
+    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distance.py` (likewise); `latency` (the
+    cost under the objective latency, as `Outcome.cost`); `profile` (a `Profile`).
     """
 
-    kind: Literal["distance"]
+    kind: str
     recipe: Recipe
     phase: str
 

@@ -21,7 +21,7 @@ from .base import (
 
 GLOBALS = tuple(GLOBAL_CHOICES)
 Settings = Mapping[str, str]
-"""The global parameters' values."""
+"""Values of the global parameters, and of rewrites and layers' own calibrators where they are not the first offered."""
 
 
 def compose(space: Space, settings: Settings, *, floats: Collection[str] = (), glue: Collection[str] = ()) -> Recipe:
@@ -48,8 +48,8 @@ def compose_anew(
 
 
 def settings_of(recipe: Recipe) -> dict[str, str]:
-    """The recipe's global parameters."""
-    return {name: recipe[name] for name in GLOBALS if name in recipe}
+    """All but the precisions: the global parameters, rewrites and layers' own calibrators."""
+    return {name: value for name, value in recipe.items() if not name.startswith((LAYER, OP))}
 
 
 def floats_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
