@@ -114,17 +114,17 @@ def test_sessions_that_spin_are_refused() -> None:
             compare(*pair, FEED)
 
 
-def spun(session: ort.InferenceSession) -> float:
-    """Share of a processor that this process keeps busy after a run, while it does nothing. The calmest of a few."""
+def spun(session: ort.InferenceSession) -> list[float]:
+    """Share of a processor that this process keeps busy after a run, while it does nothing. A few times, sorted."""
     shares = []
     time.sleep(0.2)  # whatever ran before has come to rest
-    for _ in range(5):
+    for _ in range(8):
         for _ in range(3):
             session.run(None, {"x": np.zeros((8, 3, 16, 16), "f4")})
         busy, start = time.process_time(), time.perf_counter()
         time.sleep(0.02)
         shares.append((time.process_time() - busy) / (time.perf_counter() - start))
-    return min(shares)
+    return sorted(shares)
 
 
 def test_sessions_rest_between_runs() -> None:
@@ -135,11 +135,11 @@ def test_sessions_rest_between_runs() -> None:
     """
     session = open_session(PROTO, threads=2)
     assert session.get_session_options().get_session_config_entry("session.force_spinning_stop") == "1"
-    assert spun(session) < 0.25
+    assert spun(session)[0] < 0.25
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     spinning = ort.InferenceSession(PROTO, options, providers=["CPUExecutionProvider"])
-    assert spun(spinning) > 0.25, "without the option this test would have to fail"
+    assert spun(spinning)[-1] > 0.25, "without the option this test would have to fail"
 
 
 def test_a_feed_that_does_not_fit() -> None:
