@@ -217,6 +217,7 @@ class History:
         probes: (kind, recipe) → value. A probe that failed has the value infinity.
         profiles: Recipe → its profile (probes of the kind `profile`).
         max_trials: Budget of trials of the whole study, None where there is none.
+        pareto: Whether the front of cost against drop is asked for, not only the cheapest recipe within the target.
     """
 
     space: Space
@@ -227,6 +228,7 @@ class History:
     profiles: Mapping[Recipe, Profile] = field(default_factory=dict)
     seed: int = 0
     max_trials: int | None = None
+    pareto: bool = False
 
     @cached_property
     def scored(self) -> Mapping[Recipe, Outcome]:

@@ -111,6 +111,21 @@ def setting(text: str) -> tuple[str, str]:
     return name.strip(), choice.strip()
 
 
+def objective(text: str) -> str:
+    """What to minimise: a cost, or a cost with the drop.
+
+    Raises:
+        argparse.ArgumentTypeError: Anything else.
+    """
+    from ...errors import OptionError
+    from ..study.request import Objective
+
+    try:
+        return str(Objective.parse(text))
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--objective ")) from None
+
+
 def trial(text: str) -> int | str:
     """A trial's number, or `best`.
 

@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from ..study.request import OBJECTIVES, Request, TargetDrop
-from .arguments import Subparsers, duration, natural, positive, setting
+from ..study.request import Request, TargetDrop
+from .arguments import Subparsers, duration, natural, objective, positive, setting
 
 DESCRIPTION = """\
 Search for the fastest quantized model that keeps the metric.
@@ -43,7 +43,10 @@ def add_parser(subparsers: Subparsers) -> None:
         help="tolerable loss of the metric: 1%% (relative) or 0.01 (absolute); default 1%%",
     )
     asked.add_argument(
-        "--objective", choices=OBJECTIVES, help="what to minimise; default latency, where it can be timed"
+        "--objective",
+        type=objective,
+        metavar="COST[,drop]",
+        help="latency, size or ops; default latency where it can be timed; with `,drop` a Pareto front",
     )
     asked.add_argument("--out", type=Path, metavar="DIR", help="default <model stem>.autoquant")
 

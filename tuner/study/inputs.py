@@ -21,7 +21,7 @@ from ..graph.model import Model
 from ..targets import profiles
 from ..targets.base import Target
 from .bench import Bench
-from .request import OBJECTIVES, Request
+from .request import Objective, Request
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Inputs:
     Attributes:
         bench: Where trials are scored.
         real: The target's own kernels, None where this machine has none. Equal to `bench` for cpu on the CPU.
-        objective: `latency`, `size` or `ops`.
+        objective: `latency`, `size` or `ops`: what a trial's cost measures.
         out: The output folder, existing and writable.
         name: The study's name.
+        pareto: Whether a front of cost against drop is asked for.
     """
 
     request: Request
@@ -46,6 +47,7 @@ class Inputs:
     objective: str
     out: Path
     name: str
+    pareto: bool = False
 
 
 def prepare(request: Request) -> Inputs:
@@ -71,12 +73,10 @@ def prepare(request: Request) -> Inputs:
     target = profiles.get(request.target)
     bench = Bench.on(device, target, request.threads)
     real = Bench.of_target(target, request.threads)
-    objective = request.objective or ("latency" if real else "ops")
-    if objective not in OBJECTIVES:
-        raise OptionError(f"--objective must be one of {', '.join(OBJECTIVES)}, but got {objective!r}.")
-    if objective == "latency" and real is None:
+    objective = Objective.parse(request.objective or ("latency" if real else "ops"))
+    if objective.cost == "latency" and real is None:
         raise OptionError(
-            f"--objective latency needs the target's runtime on this machine, and {target.name} is not here.\n"
+            f"--objective {objective} needs the target's runtime on this machine, and {target.name} is not here.\n"
             "Use --objective ops or size."
         )
     model = load(request.model)
@@ -91,9 +91,10 @@ def prepare(request: Request) -> Inputs:
         target=target,
         bench=bench,
         real=real,
-        objective=objective,
+        objective=objective.cost,
         out=out,
-        name=request.study_name or study_name(request, target, bench, objective),
+        name=request.study_name or study_name(request, target, bench, str(objective)),
+        pareto=objective.pareto,
     )
 
 

@@ -10,6 +10,39 @@ from typing import Any
 from ...errors import OptionError
 
 OBJECTIVES = ("latency", "size", "ops")
+DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is minimised: a cost alone, or a cost against the drop.
+
+    Attributes:
+        cost: `latency`, `size` or `ops`: what a trial's cost measures.
+        pareto: Whether the drop counts beside it, so that a front is asked for and not one model.
+    """
+
+    cost: str
+    pareto: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Objective:
+        """Read `latency` or `latency,drop`.
+
+        Raises:
+            OptionError: No such cost, none, or several.
+        """
+        words = [word.strip() for word in text.split(",")]
+        costs = [word for word in words if word != DROP]
+        if len(costs) == 1 and costs[0] in OBJECTIVES and len(words) <= 2:
+            return cls(costs[0], DROP in words)
+        raise OptionError(
+            f"--objective must be one of {', '.join(OBJECTIVES)}, or one of them with the drop for a Pareto front "
+            f"(`latency,drop`), but got {text!r}"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.cost},{DROP}" if self.pareto else self.cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +90,7 @@ class Request:
         evaluate: `--eval`: a path to an eval file, `accuracy:data.npz`, `fidelity:inputs.npz`, or (Python API only) a
             callable or a module-like object with the names an eval file has.
         out: Output folder, None for `<model stem>.autoquant` in the working directory.
+        objective: As `Objective.parse`; None for latency where it can be timed, else ops.
         max_trials: Trials of the whole study, None for no bound.
         timeout: Seconds of this invocation, None for no bound.
         fix: Parameter → the one choice it keeps.

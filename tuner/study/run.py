@@ -52,7 +52,8 @@ class Run:
             self.space, objective=self.inputs.objective, seed=request.seed, max_trials=request.max_trials
         )
         usable = {record.number for record in self.usable()}
-        return replace(whole, trials=tuple(trial for trial in whole.trials if trial.number in usable))
+        trials = tuple(trial for trial in whole.trials if trial.number in usable)
+        return replace(whole, trials=trials, pareto=self.inputs.pareto)
 
     @property
     def overtime(self) -> bool:

@@ -93,6 +93,7 @@ def _open(inputs: Inputs) -> Store:
             "model": str(inputs.model.path.resolve()),
             "higher_is_better": inputs.evaluation.higher_is_better,
             "objective": inputs.objective,
+            "pareto": inputs.pareto,
             "strategy": request.strategy,
             "seed": request.seed,
             "options": {

@@ -57,7 +57,7 @@ def test_version() -> None:
         ([], "the following arguments are required: VERB"),
         (["tun"], "invalid choice: 'tun'"),
         (["tune"], "the following arguments are required: --model, --eval"),
-        ([*TUNE, "--objective", "speed"], "invalid choice: 'speed'"),
+        ([*TUNE, "--objective", "speed"], "or one of them with the drop"),
         ([*TUNE, "--timeout", "soon"], "must be a time such as 90s, 30m or 1h30m, but got 'soon'"),
         ([*TUNE, "--target-drop", "abc"], "--target-drop must be above 0"),
         ([*TUNE, "--target-drop", "0"], "--target-drop must be above 0"),
