@@ -17,6 +17,7 @@ _DATA: dict[str, tuple[tuple[int, ...] | None, bool]] = {
     "AveragePool": ((0,), False),
     "GlobalAveragePool": ((0,), False),
     "Sigmoid": ((0,), False),
+    "HardSigmoid": ((0,), False),
     "LeakyRelu": ((0,), False),
     "Softmax": ((0,), False),
     "Relu": ((0,), False),

@@ -14,6 +14,7 @@ from ..graph.analysis import Layer
 from . import fp16, scales
 from .candidate import Candidate, Quantization
 from .guards import Guard
+from .lookups import Lookup, as_lookup
 from .placement import Placement
 from .scales import QuantizedWeight
 from .writer import Writer
@@ -89,6 +90,8 @@ class Build:
             if layer is not None:
                 self._constants(node, layer)
                 undone = self._undone(layer)
+            elif self._lookup(original.output[0]):
+                as_lookup(node)
             else:
                 self._glue_constants(node, i)
         elif i in builder.bias_adds:
@@ -120,7 +123,7 @@ class Build:
             return
         writer = self._writer
         made = self._quantization.get(root)
-        if made is None and root in self._overrides:
+        if made is None and root in self._overrides and root not in self._builder.lookups:
             made = self._builder.fitted(root, self._overrides[root])
         elif made is None:
             made = self._builder.parameters(root, self._recipe)
@@ -128,7 +131,15 @@ class Build:
         scale = writer.constant(f"{tensor}/scale", made.scale)
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)
         quantized = writer.name(f"{tensor}/q")
-        writer.add("QuantizeLinear", [raw or tensor, scale, zero_point], quantized)
+        lookup = self._lookup(tensor)
+        if lookup is None:
+            writer.add("QuantizeLinear", [raw or tensor, scale, zero_point], quantized)
+        else:
+            written = [
+                writer.constant(f"{tensor}/argument/scale", lookup.written.scale),
+                writer.constant(f"{tensor}/argument/zero", lookup.written.zero_point),
+            ]
+            writer.add("QuantizeLinear", [raw or tensor, *written], quantized)
         if tensor not in self._placement.replaced:
             self._dequantized[tensor] = writer.name(f"{tensor}/dq")
         elif self._is_read(tensor):
@@ -136,6 +147,14 @@ class Build:
         else:
             return
         writer.add("DequantizeLinear", [quantized, scale, zero_point], self._dequantized[tensor])
+
+    def _lookup(self, tensor: str) -> Lookup | None:
+        """The table that writes a tensor, where one does."""
+        index = self._builder.index
+        producer = index.producer.get(tensor)
+        if not self._for_cpu_kernels or producer not in self._placement.int8_nodes:
+            return None
+        return self._builder.lookups.get(tensor)
 
     def _is_read(self, tensor: str) -> bool:
         """Whether anyone reads a replaced tensor through the common DQ."""

@@ -17,6 +17,7 @@ from . import fp16, scales
 from .build import Build
 from .candidate import Candidate, Quantization
 from .guards import Guards
+from .lookups import Lookup, hard_sigmoid
 from .placement import Placer
 from .weights import Weights
 
@@ -49,6 +50,7 @@ class Builder:
         self.glue_by_node = {glue.node: glue for glue in analysis.glue}
         self.bias_adds = dict(self._bias_adds())
         self.rectified = dict(self._rectified())
+        self.lookups = dict(self._lookups())
         self.clips = {layer.output: bounds for layer in analysis.layers if (bounds := self._clip(layer))}
 
     @property
@@ -83,6 +85,8 @@ class Builder:
         Raises:
             KeyError: The tensor was not calibrated.
         """
+        if tensor in self.lookups:
+            return self.lookups[tensor].read
         symmetry, dtype = recipe.get(ACTIVATION_SYMMETRY, self.target.symmetries[0]), self.activation_dtype(recipe)
         low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), symmetry)
         lowest = self.clips.get(tensor, (0.0, None))[0]
@@ -140,6 +144,14 @@ class Builder:
                     position = 0 if self.weights.is_float(nodes[i].input[0]) else 1
                     found.append((i, (layer, position)))
         return found
+
+    def _lookups(self) -> list[tuple[str, Lookup]]:
+        """Output of a HardSigmoid → its integer form, where it has one."""
+        nodes = self.model.proto.graph.node
+        if "HardSigmoid" not in self.target.glue:
+            return []
+        found = ((nodes[g.node], hard_sigmoid(nodes[g.node])) for g in self.analysis.glue if g.op_type == "HardSigmoid")
+        return [(node.output[0], lookup) for node, lookup in found if lookup is not None]
 
     def _rectified(self) -> list[tuple[int, Layer]]:
         """Index of the sole Relu or Clip behind the kernel of a MatMul or Gemm → the layer."""

@@ -11,6 +11,7 @@ from ..graph.analysis import Analysis, Glue, Layer
 from ..graph.index import GraphIndex
 from ..graph.model import Model
 from ..targets.base import Target
+from .lookups import hard_sigmoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Placer:
             glue
             for glue in analysis.glue
             if glue.op_type in target.glue and glue.inputs and known >= {*glue.inputs, *glue.outputs}
+            if glue.op_type != "HardSigmoid" or hard_sigmoid(model.proto.graph.node[glue.node])
         ]
         self._direct = {layer.output: layer for layer in analysis.layers if self.writes_output(layer, ranges)}
 

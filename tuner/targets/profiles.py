@@ -13,6 +13,9 @@ _CPU_GLUE = (
     "Expand",
 )  # fmt: skip
 
+# What becomes a table lookup on integers by our own arrangement (quantization/lookups.py).
+_LOOKUPS = ("HardSigmoid",)
+
 # Instruction sets whose u8 × s8 products accumulate without saturating.
 _FULL_WEIGHTS = ("vnni", "amx", "neon", "dot", "i8mm", "sve")
 
@@ -36,7 +39,7 @@ def get(name: str) -> Target:
             weight_bits=8 if any(word in _instruction_set() for word in _FULL_WEIGHTS) else 7,
             bias="int32",
             layers=_CPU_LAYERS,
-            glue=_CPU_GLUE,
+            glue=(*_CPU_GLUE, *_LOOKUPS),
             symmetries=("asymmetric", "symmetric"),
         )
     if name == "tensorrt":
