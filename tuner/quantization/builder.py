@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR
+from ...strategies.base import ACTIVATION_SYMMETRY
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis, Layer
 from ..graph.draft import tensor_names
@@ -15,6 +15,7 @@ from ..graph.model import Model
 from ..targets.base import Target
 from . import fp16, scales
 from .build import Build
+from .calibrators import Calibrators
 from .candidate import Candidate, Quantization
 from .guards import Guards
 from .lookups import Lookup, hard_sigmoid
@@ -37,6 +38,7 @@ class Builder:
         self.analysis = analysis
         self.ranges = ranges
         self.target = target
+        self.calibrators = Calibrators(analysis)
         self.weights = Weights(model)
         self.index = GraphIndex(model.proto.graph)
         self.tensor_names = frozenset(tensor_names(model.proto.graph))
@@ -77,7 +79,7 @@ class Builder:
         return Build(self, recipe, self.placer.place(recipe), simulate, overrides or {}).candidate()
 
     def parameters(self, tensor: str, recipe: Mapping[str, str]) -> Quantization:
-        """Scale and zero point of an activation under a recipe's calibrator and symmetry.
+        """Scale and zero point of an activation under a recipe's symmetry and the tensor's calibrator.
 
         Behind a Clip with a negative end the zero point is always free: with a fixed one the integers would end past
         the Clip, and the kernel would not fuse.
@@ -88,11 +90,12 @@ class Builder:
         if tensor in self.lookups:
             return self.lookups[tensor].read
         symmetry, dtype = recipe.get(ACTIVATION_SYMMETRY, self.target.symmetries[0]), self.activation_dtype(recipe)
-        low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), symmetry)
+        calibrator = self.calibrators.of(tensor, recipe)
+        low, high = self.ranges.get(tensor, calibrator, symmetry)
         lowest = self.clips.get(tensor, (0.0, None))[0]
         fixed = symmetry == "symmetric" and (dtype != "uint8" or lowest is None or lowest >= 0)
         if not fixed and symmetry == "symmetric":
-            low, high = self.ranges.get(tensor, recipe.get(CALIBRATOR, "minmax"), "asymmetric")
+            low, high = self.ranges.get(tensor, calibrator, "asymmetric")
         scale, zero_point = scales.activation(low, high, symmetric=fixed, dtype=dtype)
         return self.fitted(tensor, Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, dtype), dtype))
 

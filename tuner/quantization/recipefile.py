@@ -13,9 +13,11 @@ from ...errors import OptionError
 from ...strategies.base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
+    CALIBRATOR_OF,
     CALIBRATORS,
     GLOBAL_CHOICES,
     GLUE_PRECISIONS,
+    INHERIT,
     LAYER,
     OP,
     PRECISIONS,
@@ -26,6 +28,7 @@ from ..graph.analysis import Analysis
 from ..targets import profiles
 from ..targets.base import Target
 from . import scales
+from .calibrators import Calibrators, own
 from .candidate import Candidate, Quantization
 
 FORMAT = "autoquant recipe 1"
@@ -68,13 +71,14 @@ def to_json(
     """
     symmetry, calibrator = _made_with(recipe, target)
     dtype = target.activation[symmetry]
+    calibrators = Calibrators(analysis)
     activations: dict[str, Any] = {}
     for tensor in analysis.tensors:
         if tensor not in ranges.values:
             continue
         made = candidate.quantization.get(tensor)
         if made is None:
-            low, high = ranges.get(tensor, calibrator, symmetry)
+            low, high = ranges.get(tensor, calibrators.of(tensor, recipe), symmetry)
             scale, zero_point = scales.activation(low, high, symmetric=symmetry == "symmetric", dtype=dtype)
             made = Quantization(np.asarray(scale), np.asarray(zero_point), dtype)
         activations[tensor] = {
@@ -90,7 +94,7 @@ def to_json(
         "target": target.name,
         "weight_bits": target.weight_bits,
         "parameters": dict(recipe),
-        "calibrated": {CALIBRATOR: calibrator, ACTIVATION_SYMMETRY: symmetry},
+        "calibrated": {CALIBRATOR: calibrator, ACTIVATION_SYMMETRY: symmetry, **own(recipe)},
         "activations": activations,
         "constants": {
             name: {
@@ -134,11 +138,12 @@ def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | 
     activations = _mapping(data, "activations")
     made_with = _mapping(data, "calibrated")
     symmetry, calibrator = _made_with(recipe, target)
-    if (made_with.get(ACTIVATION_SYMMETRY), made_with.get(CALIBRATOR)) != (symmetry, calibrator):
+    if dict(made_with) != {CALIBRATOR: calibrator, ACTIVATION_SYMMETRY: symmetry, **own(recipe)}:
         if ranges is None:
+            _require_global(made_with, symmetry, calibrator)
+            layers = sorted(set(own(recipe).items()) ^ set(own(made_with).items()))
             raise OptionError(
-                f"the recipe asks for {calibrator} {symmetry} ranges, but its scales are "
-                f"{made_with.get(CALIBRATOR)} {made_with.get(ACTIVATION_SYMMETRY)} and it holds no others.\n"
+                f"the recipe's {layers[0][0]} is not what its scales were made with, and it holds no others.\n"
                 "Name the study it came from with --study, or edit the scales themselves."
             )
         return Replay(recipe, {}, ranges, target)
@@ -147,6 +152,16 @@ def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | 
     shapes = {name: tuple(int(n) for n in made.get("shape", ())) for name, made in activations.items()}
     known = Ranges(values={name: {} for name in overrides}, shapes=shapes)
     return Replay(recipe, overrides, ranges or known, target)
+
+
+def _require_global(made_with: Mapping[str, Any], symmetry: str, calibrator: str) -> None:
+    """The scales must be of the recipe's own global calibrator and symmetry."""
+    if (made_with.get(ACTIVATION_SYMMETRY), made_with.get(CALIBRATOR)) != (symmetry, calibrator):
+        raise OptionError(
+            f"the recipe asks for {calibrator} {symmetry} ranges, but its scales are "
+            f"{made_with.get(CALIBRATOR)} {made_with.get(ACTIVATION_SYMMETRY)} and it holds no others.\n"
+            "Name the study it came from with --study, or edit the scales themselves."
+        )
 
 
 def _made_with(recipe: Mapping[str, str], target: Target) -> tuple[str, str]:
@@ -166,6 +181,7 @@ def _recipe(parameters: Mapping[str, Any], analysis: Analysis) -> Recipe:
     known: dict[str, tuple[str, ...]] = dict(GLOBAL_CHOICES)
     known.update((OP + glue.op_type, GLUE_PRECISIONS) for glue in analysis.glue)
     known.update((LAYER + group, PRECISIONS) for group in analysis.groups)
+    known.update((CALIBRATOR_OF + group, (INHERIT, *CALIBRATORS)) for group in analysis.groups)
     for name, value in parameters.items():
         if name not in known:
             raise OptionError(
