@@ -34,6 +34,8 @@ def tune(
     keep_float: Sequence[str] = (),
     only: Sequence[str] = (),
     fix: Mapping[str, str] | None = None,
+    per_layer_calibrators: bool = False,
+    warm: Sequence[str | Path] = (),
     storage: str | None = None,
     study_name: str | None = None,
     fresh: bool = False,
@@ -49,6 +51,7 @@ def tune(
         target_drop: `"1%"` relative to the float metric, or an absolute drop such as 0.01.
         out: Output folder, by default `<model stem>.autoquant` in the working directory.
         timeout: Seconds of this call.
+        warm: recipe.json files whose recipes are scored first (`--from`).
         observer: Called with the events of `autoquant.tuner.study.events`.
 
     Returns:
@@ -73,6 +76,8 @@ def tune(
         keep_float=tuple(keep_float),
         only=tuple(only),
         fix=dict(fix or {}),
+        per_layer_calibrators=per_layer_calibrators,
+        warm=tuple(Path(path) for path in warm),
         storage=storage,
         study_name=study_name,
         fresh=fresh,

@@ -74,6 +74,19 @@ def add_parser(subparsers: Subparsers) -> None:
         help="settle a parameter, such as weight/granularity=per_channel (repeatable)",
     )
 
+    search.add_argument(
+        "--per-layer-calibrators", action="store_true", help="let layers have calibrators of their own (searches longer)"
+    )
+    search.add_argument(
+        "--from",
+        action="append",
+        default=[],
+        type=Path,
+        dest="warm",
+        metavar="RECIPE",
+        help="score the recipe of this recipe.json first; may be of another model or target (repeatable)",
+    )
+
     where = parser.add_argument_group("where it runs")
     where.add_argument("--device", default="auto", metavar="D", help="where trials are scored: auto, cpu, cuda, cuda:1")
     where.add_argument("--target", default="auto", metavar="T", help="what the model is for: auto, cpu, cuda, tensorrt")
@@ -115,6 +128,8 @@ def request(args: argparse.Namespace) -> Request:
         keep_float=tuple(args.keep_float),
         only=tuple(args.only),
         fix=fix,
+        per_layer_calibrators=args.per_layer_calibrators,
+        warm=tuple(args.warm),
         storage=args.storage,
         study_name=args.study_name,
         fresh=args.fresh,

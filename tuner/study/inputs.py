@@ -120,6 +120,8 @@ def study_name(request: Request, target: Target, bench: Bench, objective: str) -
         "only": [],
         "fix": {},
     }
+    if request.per_layer_calibrators:
+        rest["per_layer_calibrators"] = True
     if rest == usual:
         return name
     return f"{name} #{hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]}"

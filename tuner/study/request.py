@@ -94,6 +94,8 @@ class Request:
         max_trials: Trials of the whole study, None for no bound.
         timeout: Seconds of this invocation, None for no bound.
         fix: Parameter → the one choice it keeps.
+        per_layer_calibrators: Whether layers may have calibrators of their own.
+        warm: recipe.json files whose recipes are scored first.
         storage: Optuna storage URL, None for `study.db` in the output folder.
         command: The command line as typed, for the study's record.
     """
@@ -113,6 +115,8 @@ class Request:
     keep_float: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     fix: Mapping[str, str] = field(default_factory=dict)
+    per_layer_calibrators: bool = False
+    warm: tuple[Path, ...] = ()
     storage: str | None = None
     study_name: str | None = None
     fresh: bool = False

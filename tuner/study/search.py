@@ -9,7 +9,7 @@ from typing import Literal
 
 from ...errors import AutoquantError, EvaluationError, ModelError
 from ...evaluators.base import Scored
-from ...strategies.base import LAYER, OP, History, Probe, Recipe, Score, Stop
+from ...strategies.base import CALIBRATOR_OF, INHERIT, LAYER, OP, History, Probe, Recipe, Score, Stop
 from ...strategies.registry import make
 from .baseline import load_samples, save_samples
 from .events import PhaseStarted, Progressed, TrialFinished, TrialStarted
@@ -128,7 +128,11 @@ def _int8(run: Run, recipe: Recipe) -> int:
 
 
 def _settings(recipe: Recipe) -> dict[str, str]:
-    settings = {name: value for name, value in recipe.items() if not name.startswith((LAYER, OP))}
+    settings = {
+        name: value
+        for name, value in recipe.items()
+        if not name.startswith((LAYER, OP)) and not (name.startswith(CALIBRATOR_OF) and value == INHERIT)
+    }
     return {**settings, "glue": ", ".join(recipe.glue("int8")) or "float"}
 
 

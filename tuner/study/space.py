@@ -12,10 +12,12 @@ from ...errors import ModelError, OptionError
 from ...strategies.base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
+    CALIBRATOR_OF,
     CALIBRATORS,
     GLOBAL_CHOICES,
     GLUE_PRECISIONS,
     GRANULARITIES,
+    INHERIT,
     LAYER,
     OP,
     PRECISIONS,
@@ -40,6 +42,7 @@ def build_space(
     keep_float: Sequence[str] = (),
     only: Sequence[str] = (),
     fix: Mapping[str, str] | None = None,
+    per_layer_calibrators: bool = False,
 ) -> Space:
     """All parameters of a study and what the target and the options leave open.
 
@@ -57,6 +60,7 @@ def build_space(
         only: Regular expressions. Only what matches one may be int8; of a group all layers must match. Glue is then
             float unless an expression beginning with `op/` matches it.
         fix: Parameter → the one choice it keeps. `layer/<name>` may name any layer of a group.
+        per_layer_calibrators: Whether a layer may have a calibrator of its own; `fix` may give it one in any case.
 
     Raises:
         ModelError: The model has no layer that the target runs in int8.
@@ -93,6 +97,11 @@ def build_space(
         if not (possible and wanted):
             precisions = tuple(precision for precision in precisions if precision != "int8")
         offered[name] = precisions or ("fp32",)
+    for group in groups:
+        name = CALIBRATOR_OF + group
+        choices[name] = (INHERIT, *CALIBRATORS)
+        chosen = per_layer_calibrators and "int8" in offered[LAYER + group]
+        offered[name] = choices[name] if chosen else (INHERIT,)
     if not possible_layers:
         raise ModelError(
             f"the model has no layer that can be quantized for the target {target.name} "
@@ -164,7 +173,12 @@ def _fix(
     target: Target,
 ) -> None:
     """Narrow `offered` to the fixed choices, in place."""
-    group_of = {LAYER + layer.name: LAYER + group for group, members in groups.items() for layer in members}
+    group_of = {
+        prefix + layer.name: prefix + group
+        for prefix in (LAYER, CALIBRATOR_OF)
+        for group, members in groups.items()
+        for layer in members
+    }
     fixed: dict[str, str] = {}
     for given, value in fix.items():
         name = group_of.get(given, given)
@@ -174,7 +188,7 @@ def _fix(
             raise OptionError(f"--fix names no parameter of this model: {given!r}.\nNear it: {', '.join(near)}")
         if value not in choices[name]:
             raise OptionError(f"--fix {given} must be one of {', '.join(choices[name])}, but got {value!r}.")
-        if value not in offered[name]:
+        if value not in offered[name] and not name.startswith(CALIBRATOR_OF):
             raise OptionError(
                 f"--fix {given}={value} is not to be had here: the target {target.name} and the other options leave "
                 f"{', '.join(offered[name])}."

@@ -79,6 +79,7 @@ def _open(inputs: Inputs) -> Store:
         keep_float=request.keep_float,
         only=request.only,
         fix=request.fix,
+        per_layer_calibrators=request.per_layer_calibrators,
     )
     return Store.create(
         url,
@@ -100,6 +101,7 @@ def _open(inputs: Inputs) -> Store:
                 "keep_float": list(request.keep_float),
                 "only": list(request.only),
                 "fix": dict(request.fix),
+                "per_layer_calibrators": request.per_layer_calibrators,
             },
             "layers": [layer.name for layer in inputs.analysis.layers],
             "versions": versions(),
@@ -186,6 +188,7 @@ def _prepare(
         keep_float=request.keep_float,
         only=request.only,
         fix=request.fix,
+        per_layer_calibrators=request.per_layer_calibrators,
     )
     executor = Executor(inputs, builder, ranges, measured, calibrated.probes, calibrated.timed)
     observer(
