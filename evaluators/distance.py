@@ -64,10 +64,18 @@ def _squares(expected: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Row by row ‖got − expected‖² and ‖expected‖², float64 [rows]."""
     if expected.dtype.kind != "f":
         return (expected != got).sum(axis=1).astype(np.float64), np.full(len(expected), expected.shape[1], np.float64)
-    finite = np.isfinite(expected)
-    wide = expected.astype(np.float64)
-    error = got - wide
+    wide, error = floats(expected), floats(got) - floats(expected)
+    finite = np.isfinite(wide)
     if not finite.all():
-        wide = np.where(finite, wide, 0.0)
-        error = np.where(finite, error, 0.0)
-    return np.einsum("ij,ij->i", error, error), np.einsum("ij,ij->i", wide, wide)
+        wide, error = np.where(finite, wide, 0), np.where(finite, error, 0)
+    return power(error), power(wide)
+
+
+def floats(array: np.ndarray) -> np.ndarray:
+    """float32 or float64 as it is, float16 as float32: outputs can be large, and their copies are what takes time."""
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def power(rows: np.ndarray) -> np.ndarray:
+    """Sum of squares of each row, summed in float64 [rows]."""
+    return np.asarray(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime as ort
 
 from ...evaluators.base import Feed, Latency, Scored
-from ...evaluators.distance import distance, outputs
+from ...evaluators.distance import outputs
+from ...evaluators.distances import KINDS
 from ...evaluators.stopwatch import Stopwatch
 from ...strategies.base import Recipe
 from ..calibration.ranges import Ranges
@@ -53,6 +54,7 @@ class Executor:
         self._probes = probes
         self._timed = timed
         self._reference: list[list[np.ndarray]] | None = None
+        self._last: tuple[Recipe, list[list[np.ndarray]]] | None = None
         self._stopwatch: Stopwatch | None = None
 
     def candidate(self, recipe: Recipe, bench: Bench) -> Candidate:
@@ -99,7 +101,7 @@ class Executor:
                 "evaluate": evaluated - opened,
                 "latency": time.perf_counter() - evaluated,
             },
-            scored_on=bench.scored_on(),
+            scored_on=self._inputs.scored_on,
         )
         return Attempt(measured, scored.samples)
 
@@ -131,13 +133,22 @@ class Executor:
         """How much slower the float model ran in a timing than at its calmest."""
         return self._stopwatch.slowdown(latency) if self._stopwatch else 1.0
 
-    def probe(self, recipe: Recipe) -> float:
-        """Distance of a recipe's outputs from float on the probe samples; infinite where it cannot be built or run."""
-        bench = self._inputs.bench
+    def probe(self, kind: str, recipe: Recipe) -> float:
+        """A distance (a kind of `evaluators/distances.py`) of a recipe's outputs from float on the probe samples.
+
+        Kinds asked one after the other of the same recipe take one run of the model.
+
+        Returns:
+            Infinity where the recipe cannot be built or run.
+        """
+        measure = KINDS[kind]
         if self._reference is None:
             self._reference = outputs(self._baseline.session, self._probes)
         try:
-            value = distance(self._reference, outputs(bench.open(self.candidate(recipe, bench)), self._probes))
+            if self._last is None or self._last[0] != recipe:
+                bench = self._inputs.bench
+                self._last = recipe, outputs(bench.open(self.candidate(recipe, bench)), self._probes)
+            value = measure(self._reference, self._last[1])
         except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises: this recipe cannot run, which is the finding
             return math.inf
         return value if math.isfinite(value) else math.inf

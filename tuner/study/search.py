@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from ...errors import AutoquantError, EvaluationError, ModelError
 from ...evaluators.base import Scored
 from ...strategies.base import CALIBRATOR_OF, INHERIT, LAYER, OP, History, Probe, Recipe, Score, Stop
 from ...strategies.registry import make
+from . import stopping
 from .baseline import load_samples, save_samples
 from .events import PhaseStarted, Progressed, TrialFinished, TrialStarted
 from .executor import Attempt
 from .files import SCORES
 from .run import Run
 from .shield import shielded
+from .stopping import Ended, OutOfTime
 from .trial import TrialRecord, recipe_hash
 
 _FAILURES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Why the search ended: the strategy was done, or a budget was."""
-
-    by: Literal["strategy", "trials", "timeout"]
-    reason: str
 
 
 def search(run: Run) -> Ended:
@@ -42,10 +36,8 @@ def search(run: Run) -> Ended:
     phase = ""
     while True:
         history = run.history()
-        if request.max_trials is not None and _told(run) >= request.max_trials:
-            return Ended("trials", f"--max-trials {request.max_trials} is reached")
-        if run.overtime:
-            return Ended("timeout", f"--timeout of {request.timeout:g} s is over")
+        if (ended := stopping.due(run, history)) is not None:
+            return ended
         action = strategy.next(history)
         wanted = "sensitivity" if isinstance(action, Probe) else "search"
         if wanted != phase and not isinstance(action, Stop):
@@ -55,17 +47,31 @@ def search(run: Run) -> Ended:
             case Stop(reason):
                 return Ended("strategy", reason)
             case Probe(kind, recipe, _):
+                if not stopping.fits(run, 0.0):
+                    return stopping.over(run)
                 with run.clock.part("sensitivity"):
-                    run.store.put_probe(kind, recipe, run.executor.probe(recipe))
+                    run.store.put_probe(kind, recipe, run.executor.probe(kind, recipe))
                 probed += 1
                 run.observer(Progressed(probed))
             case Score(recipe, word):
-                with run.clock.part("search"):
-                    score(run, recipe, word, history)
+                if not stopping.fits(run, stopping.expected(run)):
+                    return stopping.over(run)
+                try:
+                    with run.clock.part("search"):
+                        score(run, recipe, word, history, stopping.watched(run))
+                except OutOfTime:
+                    return stopping.over(run)
 
 
-def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) -> TrialRecord:
+def score(
+    run: Run,
+    recipe: Recipe,
+    phase: str,
+    history: History | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> TrialRecord:
     """Score a recipe: one trial, told whatever happens."""
+    progress = progress or (lambda done, total: run.observer(Progressed(done, total)))
     if history is not None and recipe in history.scored:
         raise RuntimeError(f"strategy {run.inputs.request.strategy!r} asked for a recipe twice: {recipe!r}")
     began = time.monotonic()
@@ -78,7 +84,7 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
         run.observer(TrialStarted(number, phase, _int8(run, recipe), layers, _settings(recipe)))
         known, origin = _known(run, recipe)
         try:
-            attempt = run.executor.score(recipe, lambda done, total: run.observer(Progressed(done, total)), known)
+            attempt = run.executor.score(recipe, progress, known)
         except (EvaluationError, ModelError) as error:
             failure = error
             record = run.store.fail(number, str(error).splitlines()[0])
@@ -97,7 +103,7 @@ def score(run: Run, recipe: Recipe, phase: str, history: History | None = None) 
 def samples_file(run: Run, recipe: Recipe) -> Path:
     """Where the per-sample scores of a recipe lie, beside the study."""
     kind = "simulated" if run.inputs.bench.simulated else "fused"
-    return run.inputs.out / SCORES / f"{recipe_hash(recipe)}.{kind}.npy"
+    return run.inputs.file(f"{SCORES}/{recipe_hash(recipe)}.{kind}.npy")
 
 
 def _complete(run: Run, number: int, recipe: Recipe, attempt: Attempt, origin: str) -> TrialRecord:
@@ -110,17 +116,13 @@ def _complete(run: Run, number: int, recipe: Recipe, attempt: Attempt, origin: s
 
 def _known(run: Run, recipe: Recipe) -> tuple[Scored | None, str]:
     """A full score of the recipe from a sibling study, and where it comes from."""
-    found = run.store.find(recipe, run.inputs.bench.scored_on())
+    found = run.store.find(recipe, run.inputs.scored_on)
     if found is None:
         return None, ""
     study, record = found
     assert record.metric is not None
     samples = load_samples(samples_file(run, recipe))
     return Scored(record.metric, samples, 0.0), f"{study}#{record.number}"
-
-
-def _told(run: Run) -> int:
-    return sum(record.told for record in run.store.trials())
 
 
 def _int8(run: Run, recipe: Recipe) -> int:
