@@ -28,6 +28,7 @@ def open_session(
     threads: int | None = None,
     disabled_optimizers: Sequence[str] = (),
     optimized_path: Path | None = None,
+    profile_prefix: Path | None = None,
 ) -> ort.InferenceSession:
     """Open a session.
 
@@ -38,6 +39,7 @@ def open_session(
         device: Where it runs.
         threads: Threads within an operator, None for ONNX Runtime's own choice (the physical cores).
         disabled_optimizers: Names of graph transformers to leave out.
+        profile_prefix: Record every kernel's time; `end_profiling` writes a file whose name begins so.
         optimized_path: Write ONNX Runtime's optimized graph here, its larger initializers to `<name>.data` beside it.
 
     Returns:
@@ -59,6 +61,9 @@ def open_session(
             "session.optimized_model_external_initializers_file_name", f"{optimized_path.name}.data"
         )
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
     values: dict[str, ort.OrtValue] = {}
     if weights:
         if isinstance(model, Path):

@@ -83,6 +83,21 @@ class Recipe(Mapping[str, str]):
         return tuple(name[len(OP) :] for name, value in self.items() if name.startswith(OP) and value == precision)
 
 
+@dataclass(frozen=True, slots=True)
+class Border:
+    """A tensor between two operators: where one is int8 and the other float, it is converted.
+
+    Attributes:
+        writer: `layer/…` or `op/…` of what writes it; empty for what is always float.
+        reader: Likewise of what reads it.
+        elements: Number of its elements.
+    """
+
+    writer: str
+    reader: str
+    elements: int
+
+
 @dataclass(frozen=True)
 class Space:
     """All parameters of a study and what may be chosen.
@@ -94,11 +109,13 @@ class Space:
             open, the preferred first (never empty). One choice means fixed.
         shares: `layer/…` → that layer's share of the float model's bit operations (sums to 1); for the objective
             `size` its share of the weights' bytes. What int8 could gain there.
+        borders: The tensors between layers and glue, all rewrites on.
     """
 
     choices: Mapping[str, tuple[str, ...]]
     offered: Mapping[str, tuple[str, ...]]
     shares: Mapping[str, float] = field(default_factory=dict)
+    borders: tuple[Border, ...] = ()
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -217,6 +234,7 @@ class History:
         probes: (kind, recipe) → value. A probe that failed has the value infinity.
         profiles: Recipe → its profile (probes of the kind `profile`).
         max_trials: Budget of trials of the whole study, None where there is none.
+        patience: Trials without improvement after which the search ends, None for the strategy's own number.
         pareto: Whether the front of cost against drop is asked for, not only the cheapest recipe within the target.
     """
 
@@ -228,6 +246,7 @@ class History:
     profiles: Mapping[Recipe, Profile] = field(default_factory=dict)
     seed: int = 0
     max_trials: int | None = None
+    patience: int | None = None
     pareto: bool = False
 
     @cached_property
