@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import glue
 from .base import Action, History, Outcome, Recipe
 from .bisection import bisect
+from .pareto import Pareto
 from .pruning import prune
 from .recipes import holds, settings_of
 from .refinement import refine
@@ -26,6 +27,8 @@ class Auto:
        TPE around the best. It ends when the cost is within 2 % of all layers in int8, or when 20 trials have brought
        nothing (8 where the cost is measured).
 
+    Where the front of cost against drop is asked for, all this is `pareto`'s business instead.
+
     All of 1–4 is replayed from the history at each call, 5 is a function of the history as it stands.
     """
 
@@ -33,9 +36,12 @@ class Auto:
 
     def __init__(self) -> None:
         self._sampling = Sampling()
+        self._pareto = Pareto()
 
     def next(self, history: History) -> Action:
         """The next action."""
+        if history.pareto:
+            return self._pareto.next(history)
         try:
             replay(_procedures(history), history)
         except Unknown as missing:

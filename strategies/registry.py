@@ -6,12 +6,11 @@ from ..errors import OptionError
 from .auto import Auto
 from .base import Strategy
 from .exhaustive import Exhaustive
+from .pareto import Pareto
 from .random import Random
 from .tpe import Tpe
 
-_STRATEGIES: dict[str, type[Auto] | type[Tpe] | type[Random] | type[Exhaustive]] = {
-    cls.name: cls for cls in (Auto, Tpe, Random, Exhaustive)
-}
+_STRATEGIES: dict[str, type[Strategy]] = {cls.name: cls for cls in (Auto, Tpe, Random, Exhaustive, Pareto)}
 NAMES = tuple(_STRATEGIES)
 
 
