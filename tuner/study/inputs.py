@@ -22,6 +22,7 @@ from ..targets import profiles
 from ..targets.base import Target
 from .bench import Bench
 from .request import Objective, Request
+from .warm import check as check_warm
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,15 @@ def prepare(request: Request) -> Inputs:
             "Use --objective ops or size."
         )
     model = load(request.model)
+    analysis = analyse(model)
+    check_warm(request.warm, analysis)
     evaluation = load_evaluation(request.evaluate, model_path=request.model)
     out = request.folder
     writable(out)
     return Inputs(
         request=request,
         model=model,
-        analysis=analyse(model),
+        analysis=analysis,
         evaluation=evaluation,
         target=target,
         bench=bench,

@@ -20,6 +20,7 @@ from .run import Run
 from .shield import shielded
 from .stopping import Ended, OutOfTime
 from .trial import TrialRecord, recipe_hash
+from .warm import PHASE, recipes
 
 _FAILURES = 3
 
@@ -32,13 +33,15 @@ def search(run: Run) -> Ended:
     """
     request = run.inputs.request
     strategy = make(request.strategy)
+    warm = recipes(run)
     probed = 0
     phase = ""
     while True:
         history = run.history()
         if (ended := stopping.due(run, history)) is not None:
             return ended
-        action = strategy.next(history)
+        known = next((recipe for recipe in warm if recipe not in history.scored), None)
+        action = Score(known, PHASE) if known else strategy.next(history)
         wanted = "sensitivity" if isinstance(action, Probe) else "search"
         if wanted != phase and not isinstance(action, Stop):
             phase = wanted

@@ -29,6 +29,7 @@ AUTOQUANT = "autoquant"
 FINGERPRINT = "fingerprint"
 TARGET_DROP = "target_drop"
 BUILD = "build"
+OBJECTIVE = "objective"
 PARAMETERS = "parameters"
 PROBE = "probe/"
 
@@ -354,6 +355,18 @@ class Store:
             if comparable(record.scored_on, scored_on):
                 return name, record
         return None
+
+    def relatives(self, scored_on: Mapping[str, Any]) -> list[TrialRecord]:
+        """Full scores of siblings (see `find`) with their recipes: those of this objective first, then by cost."""
+        found = []
+        with self._transaction() as connection:
+            mine = rows.get_attribute(connection, self._id, OBJECTIVE)
+            for study_id in rows.siblings(connection, self._id, (FINGERPRINT, BUILD, AUTOQUANT, PARAMETERS)):
+                other = rows.get_attribute(connection, study_id, OBJECTIVE) != mine
+                complete = rows.trial_ids(connection, study_id, TrialState.COMPLETE)
+                found += [(other, self._record(row)) for row in rows.read_trials(connection, complete)]
+        usable = [entry for entry in found if comparable(entry[1].scored_on, scored_on)]
+        return [record for _, record in sorted(usable, key=lambda entry: (entry[0], entry[1].cost or 0.0))]
 
     # closing
 
