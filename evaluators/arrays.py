@@ -16,7 +16,7 @@ from ..errors import EvaluationError
 from .agreement import agreement, predictions
 from .base import Feed, Scored
 from .feeds import Input, describe, inputs_of_file, problem
-from .protocol import Progress
+from .protocol import Progress, Watch
 from .session import explain
 
 _LABELS = ("labels", "label", "y")
@@ -171,17 +171,25 @@ class ArrayEvaluation:
         if self.form == "fidelity":
             self._float, self._references, self._kept_bytes = float_session, {}, 0
 
-    def score(self, session: ort.InferenceSession, *, progress: Progress | None = None) -> Scored:
+    def score(
+        self, session: ort.InferenceSession, *, progress: Progress | None = None, watch: Watch | None = None
+    ) -> Scored:
         """Evaluate in full; see Evaluation.score."""
         start = time.perf_counter()
-        samples = self._score(session, np.arange(self.num_samples), progress)
+        samples = self._score(session, np.arange(self.num_samples), progress, watch)
         return Scored(float(samples.mean()), samples, time.perf_counter() - start)
 
     def score_some(self, session: ort.InferenceSession, indices: np.ndarray) -> np.ndarray:
         """Scores of these samples, float64 [len(indices)]."""
-        return self._score(session, np.asarray(indices, np.int64), None)
+        return self._score(session, np.asarray(indices, np.int64))
 
-    def _score(self, session: ort.InferenceSession, indices: np.ndarray, progress: Progress | None) -> np.ndarray:
+    def _score(
+        self,
+        session: ort.InferenceSession,
+        indices: np.ndarray,
+        progress: Progress | None = None,
+        watch: Watch | None = None,
+    ) -> np.ndarray:
         scores: list[np.ndarray] = []
         done = 0
         for part, outputs in self._run(session, indices):
@@ -192,6 +200,8 @@ class ArrayEvaluation:
             done += len(part)
             if progress is not None:
                 progress(done, len(indices))
+            if watch is not None:
+                watch(scores[-1])
         return np.concatenate(scores) if scores else np.empty(0)
 
     def _accuracy(self, output: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from .base import Feed, Scored
 Form = Literal["function", "generator", "random_access", "accuracy", "fidelity"]
 Progress = Callable[[int, int | None], None]
 """Called with the samples scored so far and their total, None where that is unknown."""
+Watch = Callable[[np.ndarray], None]
+"""Called with the scores of the next samples, in their order, float64 [n]. What it raises ends the evaluation."""
 
 
 class Evaluation(Protocol):
@@ -57,7 +59,9 @@ class Evaluation(Protocol):
         """See the float model, before anything is scored. Only `fidelity` needs it."""
         ...
 
-    def score(self, session: ort.InferenceSession, *, progress: Progress | None = None) -> Scored:
+    def score(
+        self, session: ort.InferenceSession, *, progress: Progress | None = None, watch: Watch | None = None
+    ) -> Scored:
         """Evaluate in full.
 
         Raises:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+# A full evaluation with random access goes in few large calls: the user's code may sort its samples into good batches.
+_LEAST_CHUNK, _CHUNKS = 512, 10
 
 
 def as_metric(value: Any) -> float:
@@ -55,6 +59,13 @@ def as_scores(value: Any) -> tuple[np.ndarray, bool]:
     if bad.size:
         raise ValueError(f"{scores[bad[0]]} at position {bad[0]}")
     return scores, array.dtype.kind == "b"
+
+
+def chunks(indices: np.ndarray) -> Iterator[np.ndarray]:
+    """The samples of a full evaluation, in the order given, in the calls they are scored in."""
+    size = max(_LEAST_CHUNK, math.ceil(len(indices) / _CHUNKS))
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
 
 
 def _short(value: Any) -> str:

@@ -15,15 +15,12 @@ import onnxruntime as ort
 from ..errors import CalibrationError, EvaluationError
 from .base import Feed, Scored
 from .feeds import Input, describe, inputs_of, inputs_of_file, problem, single
-from .protocol import Form, Progress
-from .scores import as_metric, as_scores
+from .protocol import Form, Progress, Watch
+from .scores import as_metric, as_scores, chunks
 from .usercode import UserCode
 
 _FORMS = "It needs evaluate(session), or num_samples with score(session, indices); `autoquant init` writes a skeleton."
 _END = object()
-
-# A full evaluation of form 3 goes in few large calls: the user's code may sort its samples into good batches.
-_LEAST_CHUNK, _CHUNKS = 512, 10
 
 
 class UserEvaluation:
@@ -118,13 +115,15 @@ class UserEvaluation:
     def prepare(self, float_session: ort.InferenceSession) -> None:
         """Nothing to see: the user's code compares with its own labels."""
 
-    def score(self, session: ort.InferenceSession, *, progress: Progress | None = None) -> Scored:
+    def score(
+        self, session: ort.InferenceSession, *, progress: Progress | None = None, watch: Watch | None = None
+    ) -> Scored:
         """Evaluate in full; see Evaluation.score."""
         start = time.perf_counter()
         if self.form == "random_access":
-            parts = self._by_index(session, progress)
+            parts = self._by_index(session, progress, watch)
         else:
-            parts_or_metric = self._by_call(session, progress)
+            parts_or_metric = self._by_call(session, progress, watch)
             if isinstance(parts_or_metric, float):
                 return Scored(parts_or_metric, None, time.perf_counter() - start)
             parts = parts_or_metric
@@ -144,16 +143,18 @@ class UserEvaluation:
         """Scores of these samples; None unless the file has form 3."""
         return self._call_score(session, np.asarray(indices, np.int64)) if self.form == "random_access" else None
 
-    def _by_index(self, session: ort.InferenceSession, progress: Progress | None) -> list[np.ndarray]:
+    def _by_index(
+        self, session: ort.InferenceSession, progress: Progress | None, watch: Watch | None
+    ) -> list[np.ndarray]:
         total = self.num_samples
         assert total is not None
-        size = max(_LEAST_CHUNK, math.ceil(total / _CHUNKS))
         parts = []
-        for start in range(0, total, size):
-            indices = np.arange(start, min(start + size, total))
+        for indices in chunks(np.arange(total)):
             parts.append(self._call_score(session, indices))
             if progress is not None:
                 progress(int(indices[-1]) + 1, total)
+            if watch is not None:
+                watch(parts[-1])
         return parts
 
     def _call_score(self, session: ort.InferenceSession, indices: np.ndarray) -> np.ndarray:
@@ -169,7 +170,9 @@ class UserEvaluation:
             )
         return scores
 
-    def _by_call(self, session: ort.InferenceSession, progress: Progress | None) -> list[np.ndarray] | float:
+    def _by_call(
+        self, session: ort.InferenceSession, progress: Progress | None, watch: Watch | None
+    ) -> list[np.ndarray] | float:
         assert self._evaluate is not None
         inputs = describe(inputs_of(session))
         with self._code.running(self._function, inputs):
@@ -195,6 +198,8 @@ class UserEvaluation:
                 done += parts[-1].size
                 if progress is not None:
                     progress(done, self.num_samples)
+                if watch is not None:
+                    watch(parts[-1])
         finally:
             close = getattr(value, "close", None)
             if close is not None:

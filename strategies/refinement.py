@@ -45,7 +45,8 @@ def refine(history: History, sampling: Sampling) -> Action:
         return Stop("every layer that may be int8 is, and the target holds")
     sensitivity = known(history, settings_of(best.recipe))
     likely, unlikely = singles(history, best, sensitivity)
-    idle, patience = since(history, best), PATIENCE if history.objective != "latency" else PATIENCE_TIMED
+    idle = since(history, best)
+    patience = history.patience or (PATIENCE if history.objective != "latency" else PATIENCE_TIMED)
     near = _near(history, best)
     # A budget's last trials are for the proof that every fallback is needed.
     left = math.inf if history.max_trials is None else history.max_trials - len(history.trials)
@@ -100,7 +101,7 @@ def since(history: History, best: Outcome) -> int:
 def _unmet(history: History, sampling: Sampling) -> Action:
     """Nothing holds the target, not even single layers in the order of sensitivity: a last look by TPE."""
     tried = sum(trial.phase == _JOINT for trial in history.trials)
-    recipe = sampling.tpe(history) if tried < PATIENCE else None
+    recipe = sampling.tpe(history) if tried < (history.patience or PATIENCE) else None
     if recipe is None:
         return Stop("no recipe with an int8 layer was found that holds the target")
     return Score(recipe, _JOINT)

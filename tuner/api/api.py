@@ -13,7 +13,7 @@ from .tuner.report.run import tune_and_report
 from .tuner.study.events import Observer, ignore
 from .tuner.study.export import export_trial
 from .tuner.study.recover import open_study
-from .tuner.study.request import Request, TargetDrop
+from .tuner.study.request import Request, TargetDrop, fraction
 from .tuner.study.result import Result
 
 
@@ -29,6 +29,11 @@ def tune(
     objective: str | None = None,
     max_trials: int | None = None,
     timeout: float | None = None,
+    stop: Literal["best", "first"] = "best",
+    patience: int | None = None,
+    race: bool = True,
+    alpha: float = 0.01,
+    holdout: str | float | None = None,
     threads: int | None = None,
     seed: int = 0,
     keep_float: Sequence[str] = (),
@@ -51,6 +56,10 @@ def tune(
         target_drop: `"1%"` relative to the float metric, or an absolute drop such as 0.01.
         out: Output folder, by default `<model stem>.autoquant` in the working directory.
         timeout: Seconds of this call.
+        stop: `first` ends the search at the first model that would be delivered as met.
+        patience: Trials without improvement that end the search, None for the strategy's own number.
+        race: Stop a trial as soon as its samples show, at confidence 1 − `alpha`, that it cannot hold the target.
+        holdout: Part of the samples, as `"20%"` or 0.2, kept from the search for one final confirmation.
         warm: recipe.json files whose recipes are scored first (`--from`).
         observer: Called with the events of `autoquant.tuner.study.events`.
 
@@ -71,6 +80,11 @@ def tune(
         objective=objective,
         max_trials=max_trials,
         timeout=timeout,
+        stop=stop,
+        patience=patience,
+        race=race,
+        alpha=alpha,
+        holdout=None if holdout is None else fraction(holdout),
         threads=threads,
         seed=seed,
         keep_float=tuple(keep_float),

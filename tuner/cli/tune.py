@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..study.request import Request, TargetDrop
+from ..study.request import Request, TargetDrop, fraction
 from .arguments import Subparsers, duration, natural, objective, positive, setting
 
 DESCRIPTION = """\
@@ -48,6 +48,11 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="COST[,drop]",
         help="latency, size or ops; default latency where it can be timed; with `,drop` a Pareto front",
     )
+    asked.add_argument(
+        "--holdout",
+        metavar="PART",
+        help="keep a random part of the samples, such as 20%%, from the search for one final confirmation",
+    )
     asked.add_argument("--out", type=Path, metavar="DIR", help="default <model stem>.autoquant")
 
     search = parser.add_argument_group("the search")
@@ -58,6 +63,23 @@ def add_parser(subparsers: Subparsers) -> None:
     search.add_argument(
         "--timeout", type=duration, metavar="TIME", help="time of this invocation, such as 90s, 30m, 2h"
     )
+    search.add_argument(
+        "--stop",
+        choices=("best", "first"),
+        default="best",
+        help="first: end at the first model that would be delivered as met",
+    )
+    search.add_argument(
+        "--patience", type=positive, metavar="K", help="end after K trials without improvement; default the strategy's"
+    )
+    search.add_argument(
+        "--alpha",
+        type=float,
+        default=0.01,
+        metavar="A",
+        help="chance to stop a trial early that holds the target; default 0.01",
+    )
+    search.add_argument("--no-racing", action="store_true", help="score every trial on all samples")
     search.add_argument("--seed", type=natural, default=0, metavar="N", help="default 0")
     search.add_argument(
         "--keep-float", action="append", default=[], metavar="REGEX", help="layers that stay float (repeatable)"
@@ -75,7 +97,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
 
     search.add_argument(
-        "--per-layer-calibrators", action="store_true", help="let layers have calibrators of their own (searches longer)"
+        "--per-layer-calibrators",
+        action="store_true",
+        help="let layers have calibrators of their own (searches longer)",
     )
     search.add_argument(
         "--from",
@@ -123,6 +147,11 @@ def request(args: argparse.Namespace) -> Request:
         objective=args.objective,
         max_trials=args.max_trials,
         timeout=args.timeout,
+        stop=args.stop,
+        patience=args.patience,
+        race=not args.no_racing,
+        alpha=args.alpha,
+        holdout=None if args.holdout is None else fraction(args.holdout),
         threads=args.threads,
         seed=args.seed,
         keep_float=tuple(args.keep_float),

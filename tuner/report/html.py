@@ -13,6 +13,7 @@ from ..study.request import TargetDrop
 from ..study.trial import TrialRecord
 from . import figures, svg
 from . import format as write
+from .summary import holdout_sentence
 from .trials import best, kind, settings
 
 VERDICTS = {"met": "target met", "not_met": "target not met", "no_gain": "nothing gained: keep the float model"}
@@ -44,6 +45,7 @@ def render(
     tuned = next((trial for trial in trials if trial.number == number), None)
     parts = [
         _tiles(result, target) if result else "",
+        _diagnosis(result.get("diagnosis") if result else None),
         _warnings(result.get("warnings", ()) if result else ()),
         _pictures(trials, number, target, objective),
         _recipe(tuned, layers),
@@ -87,6 +89,13 @@ def _tiles(result: Mapping[str, Any], target: TargetDrop) -> str:
             picture = svg.interval(low, high, tuned["drop"], target.value, written, title="Drop with its interval")
         big = change(write.metric(result["baseline"]["metric"]), write.metric(tuned["metric"]))
         tile("metric", big, escape(words), picture)
+    held = result.get("holdout")
+    if held:
+        tile(
+            "held-out samples",
+            change(write.metric(held["baseline"]), write.metric(held["metric"])),
+            escape(holdout_sentence(held, target)),
+        )
     if latency:
         interval = write.interval(latency.get("speedup_ci"), write.speedup)
         tile(
@@ -120,6 +129,20 @@ def _warnings(warnings: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return f'<section class="card warnings"><h2>To know before you ship it</h2><ul>{items}</ul></section>'
+
+
+def _diagnosis(diagnosis: Mapping[str, Any] | None) -> str:
+    """Why the target was not met, and what to do."""
+    if not diagnosis:
+        return ""
+
+    def listed(sentences: Sequence[str]) -> str:
+        return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+
+    return (
+        f'<section class="card warnings"><h2>Why the target was not met</h2><ul>{listed(diagnosis["findings"])}</ul>'
+        f"<h2>What to do next</h2><ul>{listed(diagnosis['advice'])}</ul></section>"
+    )
 
 
 def _pictures(trials: Sequence[TrialRecord], number: int | None, target: TargetDrop, objective: str) -> str:

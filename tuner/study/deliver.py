@@ -15,17 +15,21 @@ from ...evaluators.machine import versions
 from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
-from . import verdict
+from . import heldout, selection, verdict
 from .confirm import Confirmed
 from .events import PhaseStarted
 from .files import MODEL, RECIPE, model_bytes
+from .heldout import HeldOut
 from .result import Result, Tuned
 from .run import Run
-from .search import Ended
+from .stopping import Ended
 
 
-def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
+def deliver(run: Run, found: Confirmed | None, ended: Ended, held: HeldOut | None = None) -> Result:
     """Put the files in place and say what was found.
+
+    Args:
+        held: What the held-out samples say of it.
 
     Raises:
         OSError: They cannot be written.
@@ -38,8 +42,11 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
         files = _place(run, found)
         said += _checked(inputs.model.path, files["model"])
     layers = count_layers(inputs.analysis, found.layers if found else {})
-    status, why = verdict.judge(found, request.target_drop, inputs.objective, layers, ended.reason)
+    status, why = verdict.judge(found, request.target_drop, inputs.objective, layers, ended.reason, held)
     said += verdict.warnings(found, inputs.objective, request.target_drop)
+    said += heldout.warnings(held, request.target_drop)
+    if found is not None and (close := selection.note(run, found)):
+        said.append(close)
     return Result(
         status=status,
         why=why,
@@ -55,9 +62,10 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended) -> Result:
         },
         layers=layers,
         study={"storage": run.store.shown, "name": run.store.name},
-        scored_on=inputs.bench.scored_on(),
+        scored_on=inputs.scored_on,
         versions=versions(),
         objective=inputs.objective,
+        holdout=held.to_json() if held else None,
         warnings=tuple(said),
         files=files,
     )
@@ -87,8 +95,9 @@ def count_trials(run: Run, found: Confirmed | None) -> dict[str, float]:
 def _place(run: Run, found: Confirmed) -> dict[str, Path]:
     """Move the staged model into the output folder, its external data first, and write the recipe."""
     inputs = run.inputs
+    analysis, ranges = run.executor.listed(found.record.recipe)
     recipe = recipefile.to_json(
-        found.record.recipe, found.candidate, inputs.analysis, run.ranges, inputs.target, inputs.model.fingerprint
+        found.record.recipe, found.candidate, analysis, ranges, inputs.target, inputs.model.fingerprint
     )
     partial = inputs.out / f".{RECIPE}.partial"
     partial.write_text(json.dumps(recipe, indent=1) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +13,18 @@ import onnxruntime as ort
 from ...evaluators.base import Feed, Latency, Scored
 from ...evaluators.distance import outputs
 from ...evaluators.distances import KINDS
+from ...evaluators.racing import Stopped
 from ...evaluators.stopwatch import Stopwatch
 from ...strategies.base import Recipe
 from ..calibration.ranges import Ranges
-from ..quantization.builder import Builder
+from ..graph.analysis import Analysis
 from ..quantization.candidate import Candidate
 from ..quantization.cost import ops
+from ..quantization.variants import Builders
 from .baseline import Baseline
 from .bench import Bench
 from .inputs import Inputs
+from .racing import Racer
 from .trial import Measured
 
 PAIRS = 21
@@ -29,10 +32,17 @@ PAIRS = 21
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A scored candidate: what is recorded, and the per-sample scores (None for eval form 1)."""
+    """A scored candidate.
+
+    Attributes:
+        measured: What is recorded.
+        samples: Per-sample scores, NaN where not scored; None for eval form 1.
+        pruned: Whether it was stopped early, since it cannot hold the target.
+    """
 
     measured: Measured
     samples: np.ndarray | None
+    pruned: bool = False
 
 
 class Executor:
@@ -41,7 +51,7 @@ class Executor:
     def __init__(
         self,
         inputs: Inputs,
-        builder: Builder,
+        builder: Builders,
         ranges: Ranges,
         baseline: Baseline,
         probes: Sequence[Feed],
@@ -53,6 +63,7 @@ class Executor:
         self._baseline = baseline
         self._probes = probes
         self._timed = timed
+        self.racer = Racer(inputs, baseline)
         self._reference: list[list[np.ndarray]] | None = None
         self._last: tuple[Recipe, list[list[np.ndarray]]] | None = None
         self._stopwatch: Stopwatch | None = None
@@ -61,14 +72,24 @@ class Executor:
         """Build a recipe's model for a bench."""
         return self._builder.build(recipe, simulate=bench.simulated)
 
+    def listed(self, recipe: Recipe) -> tuple[Analysis, Ranges]:
+        """What recipe.json says of a recipe's tensors; see `Builders.listed`."""
+        return self._builder.listed(recipe)
+
     def deliverable(self, recipe: Recipe) -> Candidate:
         """Build a recipe's model in the form that is delivered."""
         return self._builder.build(recipe)
 
     def score(
-        self, recipe: Recipe, progress: Callable[[int, int | None], None], known: Scored | None = None
+        self, recipe: Recipe, number: int, progress: Callable[[int, int | None], None], known: Scored | None = None
     ) -> Attempt:
-        """Score a recipe in full, or only its cost where the metric is `known` from another study.
+        """Score a recipe, in full or until it cannot hold the target; its cost alone where the metric is `known`.
+
+        Args:
+            recipe: The recipe.
+            number: The trial.
+            progress: Told the samples scored and how many there are.
+            known: Its full score in another study.
 
         Raises:
             EvaluationError: The user's code failed on this candidate.
@@ -80,8 +101,11 @@ class Executor:
         built = time.perf_counter()
         session = bench.open(candidate)
         opened = time.perf_counter()
-        scored = known or self._inputs.evaluation.score(session, progress=progress)
+        scored = known or self.racer.score(session, number, progress)
         evaluated = time.perf_counter()
+        seconds = {"build": built - began, "session": opened - built, "evaluate": evaluated - opened}
+        if isinstance(scored, Stopped):
+            return Attempt(self._stopped(candidate, scored, seconds), scored.samples, pruned=True)
         latency = self.time(recipe, session if bench == self._inputs.real else None)
         request = self._inputs.request
         drop = request.target_drop.drop(self._baseline.metric, scored.metric, self._inputs.evaluation.higher_is_better)
@@ -93,17 +117,28 @@ class Executor:
             speedup=latency.speedup if latency else None,
             speedup_ci=latency.speedup_ci if latency else None,
             size_bytes=candidate.size_bytes,
-            int8_layers=sum(precision == "int8" for precision in candidate.layers.values()),
+            int8_layers=_int8(candidate),
             samples=None if scored.samples is None else len(scored.samples),
-            seconds={
-                "build": built - began,
-                "session": opened - built,
-                "evaluate": evaluated - opened,
-                "latency": time.perf_counter() - evaluated,
-            },
+            seconds={**seconds, "latency": time.perf_counter() - evaluated},
             scored_on=self._inputs.scored_on,
         )
         return Attempt(measured, scored.samples)
+
+    def _stopped(self, candidate: Candidate, stopped: Stopped, seconds: Mapping[str, float]) -> Measured:
+        """A pruned trial: its drop is a lower bound, its metric estimated."""
+        before = self._baseline.metric
+        estimate = before - stopped.estimate if self._inputs.evaluation.higher_is_better else before + stopped.estimate
+        unit = abs(before) if self._inputs.request.target_drop.relative else 1.0
+        return Measured(
+            metric=estimate,
+            drop=stopped.bound / unit,
+            drop_estimate=stopped.estimate / unit,
+            size_bytes=candidate.size_bytes,
+            int8_layers=_int8(candidate),
+            samples=stopped.seen,
+            seconds=seconds,
+            scored_on=self._inputs.scored_on,
+        )
 
     def cost(self, candidate: Candidate, latency: Latency | None) -> float:
         """The objective's value relative to float: below 1 is a gain."""
@@ -152,3 +187,7 @@ class Executor:
         except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises: this recipe cannot run, which is the finding
             return math.inf
         return value if math.isfinite(value) else math.inf
+
+
+def _int8(candidate: Candidate) -> int:
+    return sum(precision == "int8" for precision in candidate.layers.values())

@@ -7,21 +7,25 @@ import hashlib
 import json
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ...errors import OptionError, OutputError
 from ...evaluators.device import resolve
 from ...evaluators.evaluation import Evaluation, load_evaluation
+from ...evaluators.holdout import Holdout, Part
 from ...evaluators.machine import check_installation
 from ...strategies.registry import make
 from ..graph.analyse import analyse
 from ..graph.analysis import Analysis
 from ..graph.load import load
 from ..graph.model import Model
+from ..graph.rewrite.variants import Variants
 from ..targets import profiles
 from ..targets.base import Target
 from .bench import Bench
-from .request import Objective, Request
+from .request import Objective, Request, fraction
 from .warm import check as check_warm
 
 
@@ -30,6 +34,8 @@ class Inputs:
     """A request with everything it names at hand.
 
     Attributes:
+        evaluation: Of the samples that the search sees.
+        held: Of those held out, None without a hold-out.
         bench: Where trials are scored.
         real: The target's own kernels, None where this machine has none. Equal to `bench` for cpu on the CPU.
         objective: `latency`, `size` or `ops`: what a trial's cost measures.
@@ -49,6 +55,22 @@ class Inputs:
     out: Path
     name: str
     pareto: bool = False
+    held: Part | None = None
+
+    @cached_property
+    def variants(self) -> Variants:
+        """The model with and without its rewrites."""
+        return Variants(self.model, self.analysis)
+
+    @property
+    def scored_on(self) -> dict[str, Any]:
+        """What a trial's score depends on beside its recipe: the kernels, and the samples where some are held out."""
+        return {**self.bench.scored_on(), **({"samples": self.held.apart} if self.held else {})}
+
+    def file(self, name: str) -> Path:
+        """Where the output folder keeps scores: apart for each set of samples that they are of."""
+        path = self.out / name
+        return path.with_name(f"{path.stem}.{self.held.tag}{path.suffix}") if self.held else path
 
 
 def prepare(request: Request) -> Inputs:
@@ -62,6 +84,12 @@ def prepare(request: Request) -> Inputs:
         raise OptionError(f"--max-trials must be at least 1, but got {request.max_trials}.")
     if request.timeout is not None and not request.timeout > 0:
         raise OptionError(f"--timeout must be above 0 seconds, but got {request.timeout:g}.")
+    if request.patience is not None and request.patience < 1:
+        raise OptionError(f"--patience must be at least 1, but got {request.patience}.")
+    if not 0.0 < request.alpha < 0.5:
+        raise OptionError(f"--alpha must lie above 0 and below 0.5, but got {request.alpha:g}.")
+    if request.stop not in ("best", "first"):
+        raise OptionError(f"--stop must be best or first, but got {request.stop!r}.")
     if request.threads is not None and request.threads < 1:
         raise OptionError(f"--threads must be at least 1, but got {request.threads}.")
     if request.storage is not None and "://" not in request.storage:
@@ -83,7 +111,11 @@ def prepare(request: Request) -> Inputs:
     model = load(request.model)
     analysis = analyse(model)
     check_warm(request.warm, analysis)
-    evaluation = load_evaluation(request.evaluate, model_path=request.model)
+    evaluation = whole = load_evaluation(request.evaluate, model_path=request.model)
+    held: Part | None = None
+    if request.holdout is not None:
+        holdout = Holdout(fraction(request.holdout), request.seed)
+        evaluation, held = Part(whole, holdout, "search"), Part(whole, holdout, "held")
     out = request.folder
     writable(out)
     return Inputs(
@@ -98,6 +130,7 @@ def prepare(request: Request) -> Inputs:
         out=out,
         name=request.study_name or study_name(request, target, bench, str(objective)),
         pareto=objective.pareto,
+        held=held,
     )
 
 
@@ -125,6 +158,8 @@ def study_name(request: Request, target: Target, bench: Bench, objective: str) -
     }
     if request.per_layer_calibrators:
         rest["per_layer_calibrators"] = True
+    if request.holdout is not None:
+        rest["holdout"] = request.holdout
     if rest == usual:
         return name
     return f"{name} #{hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]}"

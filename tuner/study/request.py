@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import OptionError
 
@@ -81,6 +81,22 @@ class TargetDrop:
         return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
 
 
+def fraction(text: str | float) -> float:
+    """Read `20%` or `0.2`, the part of the samples that is held out.
+
+    Raises:
+        OptionError: Not a number, or not above 0 and below 1.
+    """
+    words = str(text).strip()
+    try:
+        value = float(words.removesuffix("%").strip()) / (100.0 if words.endswith("%") else 1.0)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value < 1.0:
+        raise OptionError(f"--holdout must lie between 0 and 1, as `20%` or `0.2`, but got {words!r}")
+    return value
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything `autoquant tune` was asked.
@@ -93,6 +109,11 @@ class Request:
         objective: As `Objective.parse`; None for latency where it can be timed, else ops.
         max_trials: Trials of the whole study, None for no bound.
         timeout: Seconds of this invocation, None for no bound.
+        stop: `first` ends the search at the first trial that would be delivered as met.
+        race: Whether a trial is stopped as soon as it cannot hold the target, and `alpha` the chance that one is
+            stopped that holds it.
+        patience: Trials without improvement that end the search, None for the strategy's own number.
+        holdout: Part of the evaluation's samples that is kept from the search, above 0 and below 1; None for none.
         fix: Parameter → the one choice it keeps.
         per_layer_calibrators: Whether layers may have calibrators of their own.
         warm: recipe.json files whose recipes are scored first.
@@ -110,6 +131,11 @@ class Request:
     objective: str | None = None
     max_trials: int | None = None
     timeout: float | None = None
+    stop: Literal["best", "first"] = "best"
+    patience: int | None = None
+    race: bool = True
+    alpha: float = 0.01
+    holdout: float | None = None
     threads: int | None = None
     seed: int = 0
     keep_float: tuple[str, ...] = ()

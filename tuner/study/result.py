@@ -11,6 +11,9 @@ from .request import TargetDrop
 
 Status = Literal["met", "not_met", "no_gain"]
 
+LEAST_SHARE = 0.1
+"""Of the layers must run on integers, else nothing is gained."""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -32,6 +35,9 @@ class Result:
         latency: baseline_ms, tuned_ms, speedup, speedup_ci, device, threads, input_shapes; None where not timed.
         layers: total, int8, fp16, fp32: compute layers of the float model; int8 = ran on integer kernels in the
             delivered file under default session options.
+        holdout: fraction, samples, baseline, metric, drop, drop_ci, holds: the delivered model on the samples that the
+            search never saw; None without `--holdout`.
+        diagnosis: findings, advice (sentences) and checks (figures): why the target was not met; None where it was.
         warnings: Sentences the user should read.
         files: name → path of what was written (model, recipe, result, report).
     """
@@ -50,6 +56,8 @@ class Result:
     scored_on: Mapping[str, Any]
     versions: Mapping[str, str]
     objective: str
+    holdout: Mapping[str, Any] | None = None
+    diagnosis: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -75,6 +83,8 @@ class Result:
             "study": dict(self.study),
             "scored_on": dict(self.scored_on),
             "versions": dict(self.versions),
+            "holdout": dict(self.holdout) if self.holdout else None,
+            "diagnosis": dict(self.diagnosis) if self.diagnosis else None,
             "warnings": list(self.warnings),
         }
 
@@ -100,6 +110,8 @@ class Result:
             scored_on=data["scored_on"],
             versions=data["versions"],
             objective=data["objective"],
+            holdout=data.get("holdout"),
+            diagnosis=data.get("diagnosis"),
             warnings=tuple(data["warnings"]),
             files=files or {},
         )

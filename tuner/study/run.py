@@ -38,7 +38,7 @@ class Run:
 
     def usable(self) -> list[TrialRecord]:
         """Trials told that were scored as this run scores: unequal ones are never compared as if equal."""
-        here = self.inputs.bench.scored_on()
+        here = self.inputs.scored_on
         return [
             record
             for record in self.store.trials()
@@ -53,7 +53,7 @@ class Run:
         )
         usable = {record.number for record in self.usable()}
         trials = tuple(trial for trial in whole.trials if trial.number in usable)
-        return replace(whole, trials=trials, pareto=self.inputs.pareto)
+        return replace(whole, trials=trials, pareto=self.inputs.pareto, patience=request.patience)
 
     @property
     def overtime(self) -> bool:

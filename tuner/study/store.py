@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
@@ -182,12 +182,17 @@ class Store:
             for key, value in attributes.items():
                 rows.put_attribute(connection, self._id, key, value)
 
-    def inherited(self, key: str) -> Any:
-        """An attribute of this study, else of a sibling with the same inputs and version. None if none has it."""
+    def inherited(self, key: str, accept: Callable[[Any], bool] = lambda value: True) -> Any:
+        """An attribute of this study, else of a sibling with the same inputs and version. None if none has it.
+
+        Args:
+            key: The attribute.
+            accept: Whether a value will do.
+        """
         with self._transaction() as connection:
             for study_id in (self._id, *rows.siblings(connection, self._id, (FINGERPRINT, AUTOQUANT))):
                 value = rows.get_attribute(connection, study_id, key)
-                if value is not None:
+                if value is not None and accept(value):
                     return value
         return None
 

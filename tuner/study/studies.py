@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import optuna
 
@@ -62,9 +63,9 @@ def forget(inputs: Inputs) -> None:
     else:
         for suffix in ("", "-wal", "-shm"):
             (inputs.out / f"{DATABASE}{suffix}").unlink(missing_ok=True)
-    for name in (FEEDS, BASELINE_SCORES):
-        (inputs.out / name).unlink(missing_ok=True)
-    for path in (inputs.out / SCORES).glob("*.npy"):
+    (inputs.out / FEEDS).unlink(missing_ok=True)
+    scores = Path(BASELINE_SCORES)
+    for path in (*inputs.out.glob(f"{scores.stem}*{scores.suffix}"), *(inputs.out / SCORES).glob("*.npy")):
         path.unlink()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from ... import __version__
 from ...errors import OutputError
 from ...evaluators.machine import versions
-from ..quantization.builder import Builder
 from ..quantization.cost import shares
+from ..quantization.variants import Builders
 from . import baseline as baselines
 from . import calibrate as calibration
 from .baseline import Baseline
@@ -22,13 +22,15 @@ from .events import BaselineScored, Noted, Observer, PhaseStarted, Progressed, S
 from .executor import Executor
 from .files import BASELINE_SCORES, MODEL, RECIPE, model_bytes
 from .fingerprint import Fingerprint
+from .heldout import confirm_held
 from .inputs import Inputs, prepare
 from .lock import FolderLock
 from .request import Request
 from .result import Result
 from .run import Run
-from .search import Ended, search
+from .search import search
 from .space import build_space
+from .stopping import Ended
 from .store import BUILD, FINGERPRINT, TARGET_DROP, Store
 from .studies import BASELINE, RESULT, forget, location, require_same_inputs
 
@@ -73,8 +75,9 @@ def _open(inputs: Inputs) -> Store:
     request = inputs.request
     # Which choices there are does not depend on ranges; which are offered does, and is settled after calibration.
     space = build_space(
-        inputs.analysis,
+        inputs.variants.union,
         inputs.target,
+        rewrites=inputs.variants.names,
         calibrated=inputs.analysis.tensors,
         keep_float=request.keep_float,
         only=request.only,
@@ -102,6 +105,8 @@ def _open(inputs: Inputs) -> Store:
                 "only": list(request.only),
                 "fix": dict(request.fix),
                 "per_layer_calibrators": request.per_layer_calibrators,
+                "race": request.race,
+                "alpha": request.alpha,
             },
             "layers": [layer.name for layer in inputs.analysis.layers],
             "versions": versions(),
@@ -124,9 +129,11 @@ def _run(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Resu
     if inputs.bench.simulated and inputs.real is not None:
         run, ended = _on_target(run, calibrated, ended)
     with clock.part("materialize"):
-        result = deliver(run, confirm(run), ended)
+        found = confirm(run)
+        held = confirm_held(run, found) if found else None
+        result = deliver(run, found, ended, held)
     result = replace(result, seconds=clock.seconds())
-    store.put({RESULT: {"result": result.to_json(), "ended": ended.by, "max_trials": inputs.request.max_trials}})
+    store.put({RESULT: {"result": result.to_json(), "ended": ended.by, **_rules(inputs)}})
     return result
 
 
@@ -143,18 +150,18 @@ def _resume(store: Store, observer: Observer) -> int:
 def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Baseline:
     """The float model's score: from the study (a few samples checked again), else measured."""
     observer(PhaseStarted("baseline"))
-    known: dict[str, Any] | None = store.inherited(BASELINE)
-    samples = baselines.load_samples(inputs.out / BASELINE_SCORES)
-    here = inputs.bench.scored_on()
+    here = inputs.scored_on
+    known: dict[str, Any] | None = store.inherited(BASELINE, lambda held: held["scored_on"] == here)
+    samples = baselines.load_samples(inputs.file(BASELINE_SCORES))
     record = calibration.needs_reservoir(inputs, store)
     with clock.part("baseline"):
         complete = known is not None and (samples is not None or known["samples"] is None)
-        if known is not None and complete and not record and known["scored_on"] == here:
+        if known is not None and complete and not record:
             measured = baselines.recheck(inputs, known["metric"], samples, known["seconds"])
         else:
             measured = baselines.measure(inputs, lambda done, total: observer(Progressed(done, total)), record=record)
             if measured.samples is not None:
-                baselines.save_samples(inputs.out / BASELINE_SCORES, measured.samples)
+                baselines.save_samples(inputs.file(BASELINE_SCORES), measured.samples)
     count = None if measured.samples is None else len(measured.samples)
     store.put({BASELINE: {"metric": measured.metric, "samples": count, "seconds": measured.seconds, "scored_on": here}})
     observer(BaselineScored(measured.metric, count, measured.seconds))
@@ -178,12 +185,13 @@ def _prepare(
     resumed: int,
 ) -> Run:
     request, ranges = inputs.request, calibrated.ranges
-    builder = Builder(inputs.model, inputs.analysis, ranges, inputs.target)
+    builder = Builders(inputs.model, inputs.variants, ranges, inputs.target)
     space = build_space(
-        inputs.analysis,
+        inputs.variants.union,
         inputs.target,
         shares(inputs.analysis, inputs.model, ranges.shapes, inputs.objective),
-        calibrated=set(ranges.values),
+        rewrites=inputs.variants.names,
+        calibrated=builder.calibrated,
         faulty=builder.faults,
         keep_float=request.keep_float,
         only=request.only,
@@ -205,7 +213,9 @@ def _prepare(
     run = Run(inputs, store, space, executor, measured, ranges, calibrated.timed, observer, clock, resumed)
     elsewhere = resumed - len(run.usable())
     if elsewhere > 0:
-        observer(Noted(f"{elsewhere} trials were scored on other kernels or another machine: not compared", True))
+        observer(
+            Noted(f"{elsewhere} trials were scored on other kernels, samples or another machine: not compared", True)
+        )
     return run
 
 
@@ -221,15 +231,28 @@ def _on_target(run: Run, calibrated: Calibration, ended: Ended) -> tuple[Run, En
     measured = baselines.measure(inputs, lambda done, total: run.observer(Progressed(done, total)), record=False)
     moved = _prepare(inputs, run.store, measured, calibrated, run.observer, run.clock, run.resumed)
     on_real_kernels(run, moved)
-    if moved.history().best is None and ended.by == "strategy":
+    if moved.history().best is None and not ended.spent:
         ended = search(moved)
     return moved, ended
+
+
+def _rules(inputs: Inputs) -> dict[str, Any]:
+    """What beside the study's identity decides when its search ends."""
+    request = inputs.request
+    return {
+        "max_trials": request.max_trials,
+        "stop": None if request.stop == "best" else request.stop,
+        "patience": request.patience,
+        "samples": inputs.scored_on.get("samples"),  # part of a study's usual name, but a name can be given
+    }
 
 
 def _finished(inputs: Inputs, store: Store) -> Result | None:
     """The stored result, where this request would only find it again."""
     held = store.get(RESULT)
-    if held is None or held["ended"] == "timeout" or held["max_trials"] != inputs.request.max_trials:
+    if held is None or held["ended"] == "timeout":
+        return None
+    if any(held.get(rule) != asked for rule, asked in _rules(inputs).items()):
         return None
     files = {name: inputs.out / file for name, file in (("model", MODEL), ("recipe", RECIPE))}
     result = Result.from_json(held["result"], files)

@@ -6,26 +6,36 @@ from collections.abc import Mapping
 
 from ...evaluators.stopwatch import BUSY
 from .confirm import Confirmed
+from .heldout import HeldOut
 from .request import TargetDrop
-from .result import Status
-
-LEAST_SHARE = 0.1
+from .result import LEAST_SHARE, Status
 
 
 def judge(
-    found: Confirmed | None, target: TargetDrop, objective: str, layers: Mapping[str, int], reason: str
+    found: Confirmed | None,
+    target: TargetDrop,
+    objective: str,
+    layers: Mapping[str, int],
+    reason: str,
+    held: HeldOut | None = None,
 ) -> tuple[Status, str]:
     """The status and one sentence why.
 
     Args:
         layers: As in result.json.
         reason: Why the search ended.
+        held: What the held-out samples say, None without any.
     """
     if found is None:
         return "not_met", f"no trial could be scored: {reason}"
     lost = f"{100 * abs(found.drop):.2f}%" if target.relative else f"{abs(found.drop):.4g}"
     if not found.holds:
         return "not_met", f"the best effort loses {lost} where {target} is allowed; {reason}"
+    if held is not None and not held.holds:
+        there = f"{100 * held.drop:.2f}%" if target.relative else f"{held.drop:.4g}"
+        return "not_met", (
+            f"holds {target} on the samples of the search, but loses {there} on the {held.samples} held out; {reason}"
+        )
     if objective == "latency" and found.latency is not None and found.latency.speedup_ci[0] <= 1.0:
         low, high = found.latency.speedup_ci
         return "no_gain", (
