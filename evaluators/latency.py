@@ -15,6 +15,7 @@ from .base import Feed, Latency
 from .session import explain
 
 _LEAST_PAIRS = 7
+_PRECISE_PAIRS = 11
 # A timing shorter than this is made of several runs: the clock and the call cost microseconds.
 _LEAST_MS, _MOST_REPEATS = 1.0, 50
 
@@ -27,6 +28,7 @@ def compare(
     pairs: int = 21,
     warmup: int = 5,
     max_seconds: float | None = None,
+    precision: float = 0.0,
 ) -> Latency:
     """Time `candidate` against `baseline` in alternation.
 
@@ -39,6 +41,7 @@ def compare(
         pairs: Pairs to time.
         warmup: Runs of each before the clock starts.
         max_seconds: Stop after this time, with at least 7 pairs.
+        precision: Stop once half the ratio's interval is at most this part of it, with at least 11 pairs.
 
     Returns:
         Medians in milliseconds, the median ratio and its interval.
@@ -63,6 +66,8 @@ def compare(
             break
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             times[which].append(_timed(sessions[which], feed, repeats[which]))
+        if precision and number + 1 >= _PRECISE_PAIRS and _is_precise(times, precision):
+            break
     ratios = [base / mine for base, mine in zip(*times, strict=True)]
     return Latency(
         baseline_ms=statistics.median(times[0]),
@@ -102,6 +107,12 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> tuple[float
         rank += 1
     rank = max(rank, 1)
     return ordered[rank - 1], ordered[count - rank]
+
+
+def _is_precise(times: tuple[list[float], list[float]], precision: float) -> bool:
+    ratios = [base / mine for base, mine in zip(*times, strict=True)]
+    low, high = median_interval(ratios)
+    return high - low <= 2.0 * precision * statistics.median(ratios)
 
 
 def _timed(session: ort.InferenceSession, feed: Feed, repeats: int) -> float:

@@ -29,8 +29,8 @@ class Stopwatch:
         self._feed = feed
         self._calm_ms = math.inf
 
-    def compare(self, candidate: ort.InferenceSession, *, pairs: int) -> Latency:
-        """Time a session; up to three times while the machine is busy, the calmest counts.
+    def compare(self, candidate: ort.InferenceSession, *, pairs: int, precision: float = 0.0) -> Latency:
+        """Time a session (`latency.compare`); up to three times while the machine is busy, the calmest counts.
 
         Raises:
             EvaluationError: A model fails on the feed.
@@ -39,7 +39,7 @@ class Stopwatch:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(_PAUSE)
-            latency = compare(self._baseline, candidate, self._feed, pairs=pairs)
+            latency = compare(self._baseline, candidate, self._feed, pairs=pairs, precision=precision)
             if calmest is None or latency.baseline_ms < calmest.baseline_ms:
                 calmest = latency
             self._calm_ms = min(self._calm_ms, latency.baseline_ms)

@@ -84,14 +84,19 @@ def optimized(model: Path | Candidate) -> onnx.ModelProto:
         return onnx.load(path, load_external_data=False)
 
 
+def names_of(kernel: str) -> Iterator[str]:
+    """The name of a node of the optimized graph, then the names it may have been made of, the nearest first."""
+    while True:
+        yield kernel
+        pattern = next((pattern for pattern in _APPENDED if pattern.search(kernel)), None)
+        if pattern is None:
+            return
+        kernel = pattern.sub("", kernel)
+
+
 def _layer(name: str, layers: set[str]) -> str | None:
     """The layer whose node a kernel was made of."""
-    while name not in layers:
-        pattern = next((pattern for pattern in _APPENDED if pattern.search(name)), None)
-        if pattern is None:
-            return None
-        name = pattern.sub("", name)
-    return name
+    return next((found for found in names_of(name) if found in layers), None)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

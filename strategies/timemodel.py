@@ -1,0 +1,171 @@
+"""What int8 is worth per layer and what each border costs: a Bayesian linear model of the latency.
+
+latency(recipe) = that of the float graph + Σ over int8 layers and glue types of what they gain or lose + Σ over the
+borders between int8 and float of a conversion. The runtime's profiles of a float and of int8 candidates give the prior
+means; every measured candidate corrects them (conjugate posterior: Bishop, Pattern Recognition and Machine Learning,
+2006, §3.3). Kernel times add up only roughly: a neighbour's fusion, a layout change, a cache. So no effect is taken
+from the profile alone, and what a decision rests on is timed.
+
+The recipe of least predicted latency, of all 2^n, is a minimum cut (`cut.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .base import LAYER, Border, Profile, Recipe, Space
+from .cut import cheapest
+
+NOISE = 0.01
+"""Standard deviation of a measured cost, relative, where the clock says nothing better."""
+_DOUBT = 0.4
+_ELEMENTS = 4000.0
+"""What a conversion costs beside its elements, in elements: starting a kernel."""
+_TINY = 1e-9
+
+Term = tuple[str, str]
+"""A border by its two ends; one end may be empty: always float."""
+
+
+@dataclass(frozen=True)
+class TimeModel:
+    """The posterior of all effects, in units of the float file's latency.
+
+    Attributes:
+        space: Of the recipes.
+        ground: Cost with everything in float.
+        names: The variables (`layer/…`, `op/…`), then the borders, in the order of `mean`.
+        mean: Posterior mean of the effects, float64 [n].
+        covariance: Their posterior covariance, float64 [n, n].
+    """
+
+    space: Space
+    ground: float
+    variables: tuple[str, ...]
+    borders: tuple[Term, ...]
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def cost(self, recipe: Mapping[str, str]) -> float:
+        """Predicted cost of a recipe."""
+        return self.ground + float(_row(self.variables, self.borders, recipe) @ self.mean)
+
+    def fastest(
+        self, penalty: Mapping[str, float] | None = None, draw: np.random.Generator | None = None
+    ) -> frozenset[str]:
+        """The variables in int8 for the least predicted cost + Σ penalty.
+
+        Args:
+            penalty: Variable → what its int8 form costs beside time (λ · sensitivity).
+            draw: Take a draw from the posterior instead of its mean (Thompson 1933).
+        """
+        effects = self.mean
+        if draw is not None:
+            effects = draw.multivariate_normal(self.mean, self.covariance, method="svd", check_valid="ignore")
+        penalty = penalty or {}
+        price = {name: effects[i] + penalty.get(name, 0.0) for i, name in enumerate(self.variables)}
+        borders = []
+        for term, weight in zip(self.borders, effects[len(self.variables) :], strict=True):
+            one, other = term
+            weight = max(0.0, float(weight))
+            if one and other:
+                borders.append((one, other, weight))
+            else:  # its other end is float whatever is chosen
+                price[one or other] += weight
+        for name in self.variables:
+            offered = self.space.offered[name]
+            if "int8" not in offered:
+                price[name] = float("inf")
+            elif len(offered) == 1:
+                price[name] = float("-inf")
+        return cheapest(price, borders)
+
+    @cached_property
+    def place(self) -> Mapping[str, int]:
+        """Variable → its index."""
+        return {name: index for index, name in enumerate(self.variables)}
+
+
+def fit(
+    space: Space,
+    floated: tuple[Recipe, Profile, float],
+    integers: Iterable[tuple[Recipe, Profile, float]],
+    measured: Mapping[Recipe, float],
+) -> TimeModel:
+    """The model of a study's recipes that share all but the precisions.
+
+    Args:
+        space: Of the recipes, with its borders.
+        floated: The recipe with everything in float, its profile and cost.
+        integers: Recipes with all layers, and with layers and glue, in int8, likewise.
+        measured: Recipe → cost, all that was timed (theirs included).
+    """
+    variables = (*space.layers, *space.ops)
+    weights = _borders(space.borders, variables)
+    borders = tuple(weights)
+    means = np.zeros(len(variables) + len(borders))
+    place = {name: index for index, name in enumerate(variables)}
+    _, profile, ground = floated
+    scale = ground / max(profile.total, _TINY)
+    conversions = 0.0
+    for recipe, other, cost in integers:
+        theirs = cost / max(other.total, _TINY)
+        for name in variables:
+            if recipe[name] != "int8" or means[place[name]]:
+                continue
+            if name.startswith(LAYER):
+                means[place[name]] = other.layers.get(name, 0.0) * theirs - profile.layers.get(name, 0.0) * scale
+            else:
+                kind = name.partition("/")[2]
+                means[place[name]] = other.glue.get(kind, 0.0) * theirs - profile.glue.get(kind, 0.0) * scale
+        crossed = _row(variables, borders, recipe)[len(variables) :]
+        elements = float(crossed @ np.array(list(weights.values()))) if borders else 0.0
+        if elements and not conversions:
+            conversions = max(0.0, other.conversions * theirs - profile.conversions * scale) / elements
+    means[len(variables) :] = [conversions * size for size in weights.values()]
+    typical = float(np.mean(np.abs(means[: len(variables)]))) if variables else 0.0
+    spread = _DOUBT * np.abs(means)
+    spread[: len(variables)] = np.hypot(spread[: len(variables)], _DOUBT * typical) + _TINY
+    spread[len(variables) :] += _TINY
+    return _posterior(space, ground, variables, borders, means, spread**2, measured)
+
+
+def _posterior(
+    space: Space,
+    ground: float,
+    variables: tuple[str, ...],
+    borders: tuple[Term, ...],
+    means: np.ndarray,
+    variances: np.ndarray,
+    measured: Mapping[Recipe, float],
+) -> TimeModel:
+    rows = np.array([_row(variables, borders, recipe) for recipe in measured]).reshape(len(measured), -1)
+    costs = np.array(list(measured.values()))
+    residual = costs - ground - rows @ means
+    total = (rows * variances) @ rows.T + np.diag((NOISE * costs) ** 2)
+    gain = np.linalg.solve(total, rows * variances).T if len(measured) else np.zeros((len(means), 0))
+    mean = means + gain @ residual
+    covariance = np.diag(variances) - gain @ (rows * variances)
+    return TimeModel(space, ground, variables, borders, mean, covariance)
+
+
+def _borders(found: Iterable[Border], variables: tuple[str, ...]) -> dict[Term, float]:
+    """Borders with a variable at an end → their size in elements, those with the same ends together."""
+    known = frozenset(variables)
+    sizes: dict[Term, float] = {}
+    for border in found:
+        ends = [end if end in known else "" for end in (border.writer, border.reader)]
+        if ends[0] != ends[1]:
+            term = (min(ends), max(ends))
+            sizes[term] = sizes.get(term, 0.0) + border.elements + _ELEMENTS
+    return sizes
+
+
+def _row(variables: tuple[str, ...], borders: tuple[Term, ...], recipe: Mapping[str, str]) -> np.ndarray:
+    """Which effects a recipe has, float64 [n]."""
+    on = {name for name in variables if recipe.get(name) == "int8"}
+    return np.array([float(name in on) for name in variables] + [float((a in on) != (b in on)) for a, b in borders])
