@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -21,6 +21,8 @@ from ...strategies.base import (
     LAYER,
     OP,
     PRECISIONS,
+    REWRITE,
+    REWRITE_CHOICES,
     Recipe,
 )
 from ..calibration.ranges import Ranges
@@ -109,7 +111,13 @@ def to_json(
     }
 
 
-def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | None = None) -> Replay:
+def from_json(
+    data: Any,
+    analysis: Analysis,
+    fingerprint: str,
+    ranges: Ranges | None = None,
+    rewrites: Sequence[str] = (),
+) -> Replay:
     """Read recipe.json, also one edited by hand.
 
     Layers and glue may be switched and activation scales changed: the file's scales are used as they stand. Another
@@ -121,6 +129,7 @@ def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | 
         analysis: Layers of the float model it is to be applied to.
         fingerprint: Of that model.
         ranges: A study's ranges, None without a study.
+        rewrites: Those that change the model; `analysis` is then `Variants.union`.
 
     Raises:
         OptionError: Not a recipe, of another model, or with impossible values.
@@ -133,7 +142,7 @@ def from_json(data: Any, analysis: Analysis, fingerprint: str, ranges: Ranges | 
             f"the recipe was made for another model (fingerprint {str(data.get('model'))[:12]}…; this one has "
             f"{fingerprint[:12]}…).\nGive the float model it was made from."
         )
-    recipe = _recipe(_mapping(data, "parameters"), analysis)
+    recipe = _recipe(_mapping(data, "parameters"), analysis, rewrites)
     target = _target(data, recipe)
     activations = _mapping(data, "activations")
     made_with = _mapping(data, "calibrated")
@@ -176,9 +185,10 @@ def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found
 
 
-def _recipe(parameters: Mapping[str, Any], analysis: Analysis) -> Recipe:
+def _recipe(parameters: Mapping[str, Any], analysis: Analysis, rewrites: Sequence[str]) -> Recipe:
     """The recipe, each parameter known to the model and each choice possible."""
     known: dict[str, tuple[str, ...]] = dict(GLOBAL_CHOICES)
+    known.update((REWRITE + name, REWRITE_CHOICES) for name in rewrites)
     known.update((OP + glue.op_type, GLUE_PRECISIONS) for glue in analysis.glue)
     known.update((LAYER + group, PRECISIONS) for group in analysis.groups)
     known.update((CALIBRATOR_OF + group, (INHERIT, *CALIBRATORS)) for group in analysis.groups)

@@ -84,7 +84,7 @@ def calibrate(
     if saved is None:
         opener = partial(open_session, device=inputs.bench.device, threads=inputs.request.threads)
         statistics = collect(
-            inputs.model, inputs.analysis.tensors, sampler.watch(feeds), open_session=opener, progress=progress
+            inputs.model, inputs.variants.collected, sampler.watch(feeds), open_session=opener, progress=progress
         )
         ranges = compute_ranges(statistics)
         _unsteady(store, sampler, inputs, observer)

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from ...errors import ModelError, OptionError, StudyError
 from ..calibration.ranges import Ranges
-from ..graph.analyse import analyse
 from ..graph.load import load
 from ..graph.model import Model
+from ..graph.rewrite.variants import Variants
 from ..graph.serialize import write
 from ..quantization import recipefile
-from ..quantization.builder import Builder
+from ..quantization.variants import Builders
 from ..targets.base import Target
 from .calibrate import RANGES
 from .provenance import stamp
@@ -37,7 +37,7 @@ def export_trial(store: Store, trial: int | Literal["best"], out: Path, model_pa
     """
     record = chosen(store, trial)
     model = float_model(store, model_path)
-    builder = _builder(model, ranges_of(store), target_of(store))
+    builder = Builders(model, Variants(model), ranges_of(store), target_of(store))
     candidate = builder.build(record.recipe)
     stamp(candidate.proto, model, record.recipe, builder.target)
     write(candidate.proto, candidate.weights, out)
@@ -89,8 +89,11 @@ def quantize_recipe(
     except ValueError as error:
         raise OptionError(f"{recipe_path} is not JSON: {error}.") from None
     model = load(model_path)
-    replay = recipefile.from_json(data, analyse(model), model.fingerprint, ranges_of(store) if store else None)
-    builder = _builder(model, replay.ranges, replay.target)
+    variants = Variants(model)
+    replay = recipefile.from_json(
+        data, variants.union, model.fingerprint, ranges_of(store) if store else None, variants.names
+    )
+    builder = Builders(model, variants, replay.ranges, replay.target)
     candidate = builder.build(replay.recipe, overrides=replay.overrides)
     stamp(candidate.proto, model, replay.recipe, replay.target)
     write(candidate.proto, candidate.weights, out)
@@ -129,7 +132,3 @@ def ranges_of(store: Store) -> Ranges:
 def target_of(store: Store) -> Target:
     """The target profile a study was made for, weight bits included."""
     return Target.from_json(store.get(BUILD)["target"])
-
-
-def _builder(model: Model, ranges: Ranges, target: Target) -> Builder:
-    return Builder(model, analyse(model), ranges, target)

@@ -21,6 +21,8 @@ from ...strategies.base import (
     LAYER,
     OP,
     PRECISIONS,
+    REWRITE,
+    REWRITE_CHOICES,
     SYMMETRIES,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
@@ -43,6 +45,7 @@ def build_space(
     only: Sequence[str] = (),
     fix: Mapping[str, str] | None = None,
     per_layer_calibrators: bool = False,
+    rewrites: Sequence[str] = (),
 ) -> Space:
     """All parameters of a study and what the target and the options leave open.
 
@@ -60,6 +63,7 @@ def build_space(
         only: Regular expressions. Only what matches one may be int8; of a group all layers must match. Glue is then
             float unless an expression beginning with `op/` matches it.
         fix: Parameter → the one choice it keeps. `layer/<name>` may name any layer of a group.
+        rewrites: Names of the rewrites that change the model; `analysis` is then `Variants.union`.
         per_layer_calibrators: Whether a layer may have a calibrator of its own; `fix` may give it one in any case.
 
     Raises:
@@ -80,6 +84,10 @@ def build_space(
         # symmetric first: no zero point to correct for, the faster kernels everywhere
         WEIGHT_SYMMETRY: _among(("symmetric", "asymmetric"), tuple(target.weight)),
     }
+    for rewrite in rewrites:
+        choices[REWRITE + rewrite] = REWRITE_CHOICES
+        # TensorRT compiles the plain operators itself and knows none of ONNX Runtime's own
+        offered[REWRITE + rewrite] = ("off",) if target.name == "tensorrt" else REWRITE_CHOICES
     for op_type, possible in glue.items():
         name = OP + op_type
         choices[name] = GLUE_PRECISIONS

@@ -1,0 +1,150 @@
+"""Changes to a graph: found on the graph as it is, collected, then made at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ..draft import Draft
+from ..index import GraphIndex
+
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A tensor the original graph does not have, as a function of one that it has.
+
+    Its value is min(max(factor · source + offset, low), high); so is its range.
+
+    Attributes:
+        source: The tensor of the original graph.
+        factor: Not zero; negative where the order turns round.
+        offset: Added after the factor.
+        low: The least value there can be.
+        high: The largest.
+    """
+
+    source: str
+    factor: float = 1.0
+    offset: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a rewrite did.
+
+    Attributes:
+        sites: In how many places.
+        derived: New tensors whose range follows from another's.
+    """
+
+    sites: int = 0
+    derived: Mapping[str, Image] = field(default_factory=dict)
+
+
+class Patch:
+    """Look-ups of the graph as it is, and what is to become of it.
+
+    Nodes are inserted where the last of those they replace stood: whoever reads what they write comes after.
+    """
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.graph = draft.proto.graph
+        self.index = GraphIndex(self.graph)
+        self.sites = 0
+        self.derived: dict[str, Image] = {}
+        self._made: dict[int, list[onnx.NodeProto]] = {}
+        self._gone: set[int] = set()
+        self._names = {node.name for node in self.graph.node}
+
+    def of_type(self, *types: str) -> list[int]:
+        """Nodes of these standard operators, in graph order."""
+        return [i for i, node in enumerate(self.graph.node) if node.op_type in types and standard(node)]
+
+    def writer(self, tensor: str) -> int | None:
+        """The node that writes a tensor."""
+        return self.index.producer.get(tensor)
+
+    def node(self, i: int) -> onnx.NodeProto:
+        """A node by its index."""
+        found: onnx.NodeProto = self.graph.node[i]
+        return found
+
+    def constant(self, tensor: str) -> np.ndarray | None:
+        """The data of a float32 or integer constant, None for anything else."""
+        found = self.index.initializers.get(tensor)
+        if found is None or found.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+            return None
+        return self.draft.value(found)
+
+    def scalar(self, tensor: str) -> float | None:
+        """A constant of one element."""
+        found = self.index.initializers.get(tensor)
+        if found is None or int(np.prod(found.dims)) != 1:
+            return None
+        value = self.constant(tensor)
+        return float(value.reshape(-1)[0]) if value is not None else None
+
+    def closed(self, nodes: Collection[int], result: str) -> bool:
+        """Whether nobody but these nodes reads what they write, except for the result."""
+        for i in nodes:
+            for name in self.node(i).output:
+                if not name or name == result:
+                    continue
+                if name in self.index.outputs or not set(self.index.consumers.get(name, ())) <= set(nodes):
+                    return False
+        return True
+
+    def untouched(self, nodes: Iterable[int]) -> bool:
+        """Whether no change collected so far concerns these nodes."""
+        return self._gone.isdisjoint(nodes) and self._made.keys().isdisjoint(nodes)
+
+    def make(
+        self, op_type: str, inputs: list[str], output: str, name: str, domain: str = "", **attributes: Any
+    ) -> onnx.NodeProto:
+        """A new node; its name gets an ending where it is taken."""
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return helper.make_node(op_type, inputs, [output], name=name, domain=domain or None, **attributes)
+
+    def replace(self, nodes: Collection[int], made: list[onnx.NodeProto]) -> None:
+        """Put new nodes in place of old ones."""
+        self._gone.update(nodes)
+        self._made.setdefault(max(nodes), []).extend(made)
+        self.sites += 1
+
+    def apply(self) -> Change:
+        """Make all changes."""
+        if self._made or self._gone:
+            fresh = onnx.GraphProto()
+            for i, node in enumerate(self.graph.node):
+                if i not in self._gone:
+                    fresh.node.append(node)
+                fresh.node.extend(self._made.get(i, ()))
+            domains = {node.domain for node in fresh.node} - {o.domain for o in self.draft.proto.opset_import}
+            if MICROSOFT in domains:
+                self.draft.proto.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+            del self.graph.node[:]
+            self.graph.node.MergeFrom(fresh.node)
+        return Change(self.sites, self.derived)
+
+
+def standard(node: onnx.NodeProto) -> bool:
+    """Whether a node is of ONNX's own operators."""
+    return node.domain in ("", "ai.onnx")
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+    """The value of an attribute."""
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)

@@ -1,0 +1,97 @@
+"""The rewrites there are, which of them change a model, and the model they make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import onnx
+
+from ..draft import Draft, opset
+from ..index import reads
+from ..model import Model
+from .gelu import gelu
+from .hardswish import hardswish
+from .layernorm import layernorm
+from .patch import Change, Image
+
+REWRITES: Mapping[str, Callable[[Draft], Change]] = {
+    "hardswish": hardswish,
+    "gelu": gelu,
+    "layernorm": layernorm,
+}
+"""Name → rewrite, in the order they are made."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A model after some rewrites.
+
+    Attributes:
+        model: The rewritten model. Nodes and tensors that no rewrite touched have kept their names.
+        derived: Tensors the original graph does not have → what their ranges follow from: tensors it has.
+        sites: Rewrite → in how many places it changed the graph, only those that did.
+    """
+
+    model: Model
+    derived: Mapping[str, Image] = field(default_factory=dict)
+    sites: Mapping[str, int] = field(default_factory=dict)
+
+
+def applicable(model: Model) -> tuple[str, ...]:
+    """Names of the rewrites that change this model, in order of application, each on top of those before it."""
+    return tuple(rewritten(model).sites)
+
+
+def rewritten(model: Model, names: Collection[str] = REWRITES.keys()) -> Rewritten:
+    """The model after these rewrites (all by default). It shares the weights that none of them changed.
+
+    Raises:
+        KeyError: There is no rewrite of that name.
+    """
+    unknown = set(names) - REWRITES.keys()
+    if unknown:
+        raise KeyError(f"no rewrite {min(unknown)!r}; there are {', '.join(REWRITES)}")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    draft = Draft(proto, dict(model.weights))
+    derived: dict[str, Image] = {}
+    sites: dict[str, int] = {}
+    for name, rewrite in REWRITES.items():
+        if name not in names:
+            continue
+        change = rewrite(draft)
+        if change.sites:
+            sites[name] = change.sites
+            derived.update({tensor: _composed(image, derived) for tensor, image in change.derived.items()})
+    if not sites:
+        return Rewritten(model)
+    _tidy(draft)
+    made = replace(model, proto=draft.proto, weights=draft.weights, opset=opset(draft.proto))
+    return Rewritten(made, derived, sites)
+
+
+def _composed(image: Image, derived: Mapping[str, Image]) -> Image:
+    """An image of a derived tensor as one of an original tensor."""
+    first = derived.get(image.source)
+    if first is None:
+        return image
+    ends = sorted(
+        image.factor * end + image.offset if image.factor else image.offset for end in (first.low, first.high)
+    )
+    low, high = max(image.low, ends[0]), min(image.high, ends[1])
+    return Image(first.source, image.factor * first.factor, image.factor * first.offset + image.offset, low, high)
+
+
+def _tidy(draft: Draft) -> None:
+    """Take out the constants and declared types that nobody needs any more."""
+    graph = draft.proto.graph
+    wanted = {value.name for value in graph.output}
+    written: set[str] = set()
+    for node in graph.node:
+        wanted |= reads(node)
+        written.update(node.output)
+    draft.drop_initializers([tensor.name for tensor in graph.initializer if tensor.name not in wanted])
+    for i in range(len(graph.value_info) - 1, -1, -1):
+        if graph.value_info[i].name not in written:
+            del graph.value_info[i]
