@@ -7,10 +7,15 @@ from .auto import Auto
 from .base import Strategy
 from .exhaustive import Exhaustive
 from .pareto import Pareto
+from .peers.aimet import Aimet
+from .peers.inc import Inc
+from .peers.nncf import Nncf
 from .random import Random
 from .tpe import Tpe
 
-_STRATEGIES: dict[str, type[Strategy]] = {cls.name: cls for cls in (Auto, Tpe, Random, Exhaustive, Pareto)}
+_STRATEGIES: dict[str, type[Strategy]] = {
+    cls.name: cls for cls in (Auto, Tpe, Random, Exhaustive, Pareto, Inc, Nncf, Aimet)
+}
 NAMES = tuple(_STRATEGIES)
 
 
