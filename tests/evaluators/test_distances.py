@@ -158,3 +158,10 @@ def test_one_outlier_outweighs_the_mean_but_not_the_bounded_kinds():
     assert kl([[reference]], [[once]]) > kl([[reference]], [[slightly]])
     assert sqnr([[reference]], [[once]]) < sqnr([[reference]], [[slightly]])
     assert hellinger([[reference]], [[once]]) <= 0.1
+
+
+def test_certain_and_wrong_is_far_but_not_infinitely():
+    reference, found = np.array([[1.0, 0.0]], "f4"), np.array([[0.0, 1.0]], "f4")
+    assert kl([[reference]], [[found]]) == pytest.approx(math.log(1e8), rel=1e-5)
+    assert hellinger([[reference]], [[found]]) == pytest.approx(1.0)
+    assert margin([[reference]], [[found]]) == 2.0
