@@ -37,7 +37,7 @@ def kl(reference: Outputs, found: Outputs) -> float:
     def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         p, q = np.maximum(p, _LEAST_PROBABILITY), np.maximum(q, _LEAST_PROBABILITY)
         ratio = q / p
-        logs = np.where(ratio < 0.5, np.log(ratio), np.log1p(ratio - 1))
+        logs = np.where(ratio < 0.5, np.log(ratio), np.log1p(np.maximum(ratio, 0.5) - 1))
         # p·ln(p/q) + q − p: each term at least 0, which float32 would lose otherwise; sums of p and q are nearly 1
         return _total(p * (ratio - 1 - logs))
 
