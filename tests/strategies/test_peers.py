@@ -39,7 +39,9 @@ def test_they_leave_rewrites_off_and_calibrators_global(strategy, rewriting):
     for action in done.actions:
         if not isinstance(action, Stop):
             assert {value for name, value in action.recipe.items() if name.startswith(base.REWRITE)} == {"off"}
-            assert {value for name, value in action.recipe.items() if name.startswith(base.CALIBRATOR_OF)} == {"inherit"}
+            assert {value for name, value in action.recipe.items() if name.startswith(base.CALIBRATOR_OF)} == {
+                "inherit"
+            }
 
 
 @pytest.mark.parametrize("strategy", PEERS)
@@ -115,7 +117,7 @@ def test_nncf_steps_back_and_ranks_anew_after_a_second_increase():
     # one increase is tolerated, at the second the unit returns to int8 and the ranking is made anew
     assert kinds[first : first + 3] == ["score", "score", "probe"]
     sizes = [len(floats(problem, trial.recipe)) for trial in done.history.trials]
-    assert sizes[:4] == [0, 1, 2, 2] or sizes[:4] == [0, 1, 2, 3]
+    assert sizes[:4] == [0, 1, 2, 3]
 
 
 def test_aimet_makes_the_accuracy_list_and_bisects_it():
