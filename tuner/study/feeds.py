@@ -38,13 +38,13 @@ class Sampler:
         self._hasher.update(arrays)
         if self.first is None:
             self.first = {name: np.array(array) for name, array in single(arrays, self._inputs).items()}
-        self._seen += 1
-        slot = len(self.kept) if len(self.kept) < PROBE_SAMPLES else int(self._random.integers(self._seen))
         samples = batch_of(arrays, self._inputs)
-        row = int(self._random.integers(samples)) if samples else None
-        if slot < PROBE_SAMPLES:
-            cut = {name: array if row is None else array[row : row + 1] for name, array in arrays.items()}
-            self.kept[slot : slot + 1] = [{name: np.array(array) for name, array in cut.items()}]
+        for row in range(samples) if samples else (None,):
+            self._seen += 1
+            slot = len(self.kept) if len(self.kept) < PROBE_SAMPLES else int(self._random.integers(self._seen))
+            if slot < PROBE_SAMPLES:
+                cut = {name: array if row is None else array[row : row + 1] for name, array in arrays.items()}
+                self.kept[slot : slot + 1] = [{name: np.array(array) for name, array in cut.items()}]
 
     @property
     def fingerprint(self) -> str:
