@@ -1,64 +1,132 @@
-"""What each layer costs in accuracy, by label-free probes."""
+"""What each layer costs in accuracy, by label-free probes.
+
+With d(S) the distance of the outputs with the free layers S in int8, a layer i can be asked in three ways:
+
+- `alone`: d({i}) − d(∅), its error in an otherwise exact model (HAWQ and AIMET AMP rank so). One probe a layer.
+- `restored`: d(all) − d(all but i), what putting it back in float would mend (NNCF ranks so). One probe a layer.
+- `both`: the mean of the two, the first and the last step of every way from float to all-int8. Where distances are of
+  pairs of layers, d(S) = Σ aᵢ + Σ bᵢⱼ, that is the Shapley value: each layer with half of its interactions.
+
+`interactions` gives bᵢⱼ = d({i, j}) − d({i}) − d({j}) of neighbours. benchmarks/sensitivity.py measures which of them,
+and which kind of distance, predicts the drop of the user's metric; the defaults are its winners.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
-from .base import History, Recipe, Space
+from .base import History, Probe, Recipe, Space
 from .recipes import Settings, compose, floats_of, price, settings_of
-from .replay import Procedure, distance
+from .replay import Procedure
+
+Mode = Literal["alone", "restored", "both"]
+MODE: Mode = "alone"
+KIND = "distance"
 
 _LARGE = 1e6
 _TINY = 1e-12
+_PHASE = "sensitivity"
 
 
-def alone(space: Space, settings: Settings, name: str) -> Recipe:
-    """The recipe with one free layer int8 and the others in float."""
-    return compose(space, settings, floats=[other for other in space.free_layers if other != name])
+def only(space: Space, settings: Settings, *names: str) -> Recipe:
+    """The recipe with these free layers int8 and the others in float."""
+    return compose(space, settings, floats=[other for other in space.free_layers if other not in names])
 
 
-def sensitivities(history: History, settings: Settings) -> Procedure[dict[str, float]]:
-    """Probe the distance that each free layer causes when it alone is int8."""
-    space = history.space
-    ground = 0.0
-    if len(space.layers) > len(space.free_layers):  # what is fixed to int8 is in every probe
-        ground = yield from distance(compose(space, settings, floats=space.free_layers), "sensitivity")
-    found = {}
-    for name in space.free_layers:
-        value = yield from distance(alone(space, settings, name), "sensitivity")
-        found[name] = _above(value, ground)
-    return found
+def without(space: Space, settings: Settings, name: str) -> Recipe:
+    """The recipe with one free layer in float and the others int8."""
+    return compose(space, settings, floats=[name])
 
 
-def known(history: History, settings: Settings) -> dict[str, float]:
+def sensitivities(
+    history: History, settings: Settings, mode: Mode = MODE, kind: str = KIND
+) -> Procedure[dict[str, float]]:
+    """Probe what each free layer costs under these settings; at least a tiny value each."""
+    values = {}
+    for recipe in _recipes(history.space, settings, mode):
+        values[recipe] = yield Probe(kind, recipe, _PHASE)
+    return _read(history.space, settings, mode, values) or {}
+
+
+def known(history: History, settings: Settings, mode: Mode = MODE, kind: str = KIND) -> dict[str, float]:
     """The sensitivities already probed under these settings, or, where there are none, under any others."""
-    space = history.space
-    for candidate in (settings, *_probed_settings(history)):
-        ground = history.probes.get(("distance", compose(space, candidate, floats=space.free_layers)), 0.0)
-        values = {name: history.probes.get(("distance", alone(space, candidate, name))) for name in space.free_layers}
-        found = {name: _above(value, ground) for name, value in values.items() if value is not None}
-        if len(found) == len(space.free_layers):
+    values = {recipe: value for (probed, recipe), value in history.probes.items() if probed == kind}
+    for candidate in (settings, *_probed_settings(history.space, values)):
+        found = _read(history.space, candidate, mode, values)
+        if found is not None:
             return found
     return {}
 
 
-def _probed_settings(history: History) -> list[Settings]:
-    """Settings of the probes in which a single free layer is int8, in alphabetical order."""
+def interactions(
+    history: History, settings: Settings, pairs: Sequence[tuple[str, str]] | None = None, kind: str = KIND
+) -> Procedure[dict[tuple[str, str], float]]:
+    """Probe what two free layers cost beyond the sum of their own; by default neighbours in graph order.
+
+    Negative where the two errors cancel, or where int8 spares a conversion between them. 0 where a probe failed.
+    """
     space = history.space
-    found = {
-        tuple(sorted(settings_of(recipe).items()))
-        for _, recipe in history.probes
-        if len(floats_of(space, recipe)) == len(space.free_layers) - 1
-    }
-    return [dict(settings) for settings in sorted(found)]
-
-
-def _above(value: float, ground: float) -> float:
-    return max(value - ground, _TINY) if math.isfinite(value) and math.isfinite(ground) else _LARGE
+    ground: float = yield Probe(kind, only(space, settings), _PHASE)
+    found = {}
+    for one, two in itertools.pairwise(space.free_layers) if pairs is None else pairs:
+        values: list[float] = []
+        for names in ((one,), (two,), (one, two)):
+            values.append((yield Probe(kind, only(space, settings, *names), _PHASE)))
+        known_all = all(map(math.isfinite, (*values, ground)))
+        found[one, two] = values[2] - values[0] - values[1] + ground if known_all else 0.0
+    return found
 
 
 def order(space: Space, sensitivity: Mapping[str, float], names: Collection[str]) -> list[str]:
     """Names by sensitivity per price, the first to fall back first (the greedy knapsack order)."""
     place = {name: index for index, name in enumerate(space.free_layers)}
     return sorted(names, key=lambda name: (-sensitivity.get(name, _TINY) / price(space, name), place[name]))
+
+
+def _recipes(space: Space, settings: Settings, mode: Mode) -> list[Recipe]:
+    """All that a mode has to probe."""
+    found = []
+    if mode != "restored":
+        if len(space.layers) > len(space.free_layers):  # what is fixed to int8 is in every probe
+            found.append(only(space, settings))
+        found += [only(space, settings, name) for name in space.free_layers]
+    if mode != "alone":
+        found += [compose(space, settings), *(without(space, settings, name) for name in space.free_layers)]
+    return found
+
+
+def _read(space: Space, settings: Settings, mode: Mode, values: Mapping[Recipe, float]) -> dict[str, float] | None:
+    """The sensitivities by these probes, None where one is missing."""
+    if not all(recipe in values for recipe in _recipes(space, settings, mode)):
+        return None
+    ground, whole = values.get(only(space, settings), 0.0), values.get(compose(space, settings), 0.0)
+    found = {}
+    for name in space.free_layers:
+        parts = []
+        if mode != "restored":
+            parts.append(_rise(ground, values[only(space, settings, name)]))
+        if mode != "alone":
+            parts.append(_rise(values[without(space, settings, name)], whole))
+        found[name] = max(sum(parts) / len(parts), _TINY)
+    return found
+
+
+def _rise(before: float, after: float) -> float:
+    """From one distance to another; large where only the second is infinite, nothing where there is nothing to see."""
+    if math.isfinite(before):
+        return after - before if math.isfinite(after) else _LARGE
+    return 0.0
+
+
+def _probed_settings(space: Space, values: Collection[Recipe]) -> list[Settings]:
+    """Settings of the probes in which a single free layer is int8, or a single one float, in alphabetical order."""
+    count = len(space.free_layers)
+    found = {
+        tuple(sorted(settings_of(recipe).items()))
+        for recipe in values
+        if len(floats_of(space, recipe)) in (1, count - 1)
+    }
+    return [dict(settings) for settings in sorted(found)]
