@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,13 @@ from ...errors import EvaluationError
 from ...evaluators.base import Latency, Scored
 from ...evaluators.paired import drop_interval
 from ...strategies.base import Recipe
+from ...strategies.front import front
 from ..graph.serialize import write
 from ..quantization.candidate import Candidate
 from ..quantization.kernels import ran
 from .events import Noted, PhaseStarted, Progressed
 from .files import MODEL
+from .floating import differs, floated, is_float
 from .provenance import stamp
 from .run import Run
 from .search import score
@@ -42,6 +44,9 @@ class Confirmed:
         holds: Whether the drop is within the target.
         noise: How far apart two evaluations of the float model lay, in the target's unit; 0 for one that repeats.
         slowdown: How much slower the float model ran while it was timed than at its calmest.
+        rewrites_only: The same with every layer and all glue in float, against the float file; None where not timed or
+            where the float graph is the file's.
+        passed: The winner in int8 that this float model is delivered in place of.
     """
 
     record: TrialRecord
@@ -55,9 +60,59 @@ class Confirmed:
     holds: bool
     noise: float
     slowdown: float
+    rewrites_only: Latency | None = None
+    passed: Confirmed | None = None
 
 
 def confirm(run: Run) -> Confirmed | None:
+    """The model to deliver, examined; None when no trial was ever scored.
+
+    Where latency is the objective it is never slower than the float file, nor than its own rewrites without int8:
+    in place of such a winner their float form is delivered, rewritten if that is faster than the file, else plain.
+    """
+    found = _winner(run)
+    if found is None or found.latency is None:
+        return found
+    found = replace(found, rewrites_only=_rewrites_only(run, found))
+    recipe = _better_in_float(run, found)
+    if recipe is None:
+        return found
+    told = (record for record in run.usable() if record.recipe == recipe and record.state == "complete")
+    record = next(told, None) or score(run, recipe, "confirm")
+    if record.feasible:
+        other = examine(run, record)
+        if other.holds:
+            return replace(other, rewrites_only=other.latency, passed=found)
+    return replace(examine(run, found.record), rewrites_only=found.rewrites_only)  # its file lies there again
+
+
+def _better_in_float(run: Run, found: Confirmed) -> Recipe | None:
+    """The float recipe to deliver in place of the winner, None where the winner is worth having."""
+    space, recipe, alone = run.space, found.record.recipe, found.rewrites_only
+    if run.inputs.objective != "latency" or found.latency is None or not found.holds:
+        return None
+    low, high = found.latency.speedup_ci
+    if alone is not None and alone.speedup_ci[0] > 1.0 and (low <= 1.0 or alone.speedup_ci[0] > high):
+        other = floated(space, recipe)
+    elif high < 1.0:
+        other = floated(space, recipe, rewritten=False)
+    else:
+        return None
+    return other if other != recipe and is_float(space, other) else None
+
+
+def _rewrites_only(run: Run, found: Confirmed) -> Latency | None:
+    """Time the winner's rewrites, and what loading folds, without int8, as the winner itself was timed."""
+    recipe = floated(run.space, found.record.recipe)
+    if recipe == found.record.recipe:
+        return found.latency
+    candidate = build(run, recipe)
+    if run.inputs.real is None or not differs(run.inputs.model.path, candidate.proto):
+        return None
+    return run.executor.compare(run.inputs.real.open(candidate), pairs=_PAIRS)
+
+
+def _winner(run: Run) -> Confirmed | None:
     """Examine the best trials, the cheapest first, until a file holds the target; else the best effort.
 
     Returns:
@@ -163,6 +218,11 @@ def _interval(run: Run, scored: Scored) -> tuple[float, float] | None:
 def on_real_kernels(run: Run, moved: Run) -> None:
     """Score the best simulated trials again on the target's kernels, the cheapest first, until one holds."""
     done = moved.history().scored
+    if run.inputs.pareto:
+        for outcome in front(run.history()):
+            if outcome.recipe not in done:
+                score(moved, outcome.recipe, "confirm")
+        return
     for record in _cheapest(run.usable())[:_TRIED]:
         if record.recipe not in done and score(moved, record.recipe, "confirm").feasible:
             break

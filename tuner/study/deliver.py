@@ -15,7 +15,7 @@ from ...evaluators.machine import versions
 from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
-from . import heldout, selection, verdict
+from . import evidence, front, heldout, selection, verdict
 from .confirm import Confirmed
 from .events import PhaseStarted
 from .files import MODEL, RECIPE, model_bytes
@@ -55,7 +55,7 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended, held: HeldOut | Non
         tuned=Tuned(found.record.number, found.scored.metric, found.drop, found.drop_ci) if found else None,
         trials=count_trials(run, found),
         seconds=run.clock.seconds(),
-        latency=_latency(run, found.latency) if found else None,
+        latency=_latency(run, found) if found else None,
         size={
             "baseline_bytes": inputs.model.source_bytes,
             "tuned_bytes": model_bytes(files["model"]) if found else 0,
@@ -64,7 +64,10 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended, held: HeldOut | Non
         study={"storage": run.store.shown, "name": run.store.name},
         scored_on=inputs.scored_on,
         versions=versions(),
-        objective=inputs.objective,
+        objective=inputs.asked,
+        certificate=evidence.certified(run, found),
+        front=front.delivered(run, found) if inputs.pareto else (),
+        evidence=evidence.fastest(run) if status == "no_gain" else (),
         holdout=held.to_json() if held else None,
         warnings=tuple(said),
         files=files,
@@ -128,16 +131,24 @@ def _refusal(path: Path, full: bool) -> str:
     return ""
 
 
-def _latency(run: Run, latency: Latency | None) -> dict[str, Any] | None:
+def _latency(run: Run, found: Confirmed) -> dict[str, Any] | None:
+    latency, alone = found.latency, found.rewrites_only
     if latency is None or run.inputs.real is None:
         return None
     return {
         "baseline_ms": round(latency.baseline_ms, 4),
         "tuned_ms": round(latency.candidate_ms, 4),
-        "speedup": round(latency.speedup, 4),
-        "speedup_ci": [round(bound, 4) for bound in latency.speedup_ci],
+        **_speedup(latency),
+        "rewrites_only": _speedup(alone) if alone else None,
         "pairs": latency.pairs,
         "device": run.inputs.real.device.name,
         "threads": run.inputs.request.threads,
         "input_shapes": {name: list(array.shape) for name, array in run.timed.items()},
+    }
+
+
+def _speedup(latency: Latency) -> dict[str, Any]:
+    return {
+        "speedup": round(latency.speedup, 4),
+        "speedup_ci": [round(bound, 4) for bound in latency.speedup_ci],
     }

@@ -57,6 +57,11 @@ class Inputs:
     pareto: bool = False
     held: Part | None = None
 
+    @property
+    def asked(self) -> str:
+        """The objective as it was asked for: `latency` or `latency,drop`."""
+        return str(Objective(self.objective, self.pareto))
+
     @cached_property
     def variants(self) -> Variants:
         """The model with and without its rewrites."""

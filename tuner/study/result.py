@@ -32,12 +32,19 @@ class Result:
     Attributes:
         status: `met`, `not_met` or `no_gain`.
         why: One sentence for a person: why this status.
-        latency: baseline_ms, tuned_ms, speedup, speedup_ci, device, threads, input_shapes; None where not timed.
+        latency: baseline_ms, tuned_ms, speedup, speedup_ci, device, threads, input_shapes, rewrites_only (speedup and
+            speedup_ci of the same rewrites in float; None where they change nothing); None where not timed.
         layers: total, int8, fp16, fp32: compute layers of the float model; int8 = ran on integer kernels in the
             delivered file under default session options.
         holdout: fraction, samples, baseline, metric, drop, drop_ci, holds: the delivered model on the samples that the
             search never saw; None without `--holdout`.
         diagnosis: findings, advice (sentences) and checks (figures): why the target was not met; None where it was.
+        certificate: status (`complete` or `11 of 14`), refuted, of, layers: what is known against each float layer of
+            the delivered recipe being int8; None where the target is not held.
+        front: trial, drop, cost, metric, speedup, speedup_ci, size_bytes, int8_layers of each point, from the least
+            drop to the least cost; empty but for an objective with `,drop`.
+        evidence: trial, cost, speedup, speedup_ci, drop, holds, int8_layers of the cheapest candidates with anything in
+            int8; empty but for `no_gain`.
         warnings: Sentences the user should read.
         files: name → path of what was written (model, recipe, result, report).
     """
@@ -58,6 +65,9 @@ class Result:
     objective: str
     holdout: Mapping[str, Any] | None = None
     diagnosis: Mapping[str, Any] | None = None
+    certificate: Mapping[str, Any] | None = None
+    front: tuple[Mapping[str, Any], ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -85,6 +95,9 @@ class Result:
             "versions": dict(self.versions),
             "holdout": dict(self.holdout) if self.holdout else None,
             "diagnosis": dict(self.diagnosis) if self.diagnosis else None,
+            "certificate": dict(self.certificate) if self.certificate else None,
+            "front": [dict(point) for point in self.front],
+            "evidence": [dict(candidate) for candidate in self.evidence],
             "warnings": list(self.warnings),
         }
 
@@ -112,6 +125,9 @@ class Result:
             objective=data["objective"],
             holdout=data.get("holdout"),
             diagnosis=data.get("diagnosis"),
+            certificate=data.get("certificate"),
+            front=tuple(data.get("front", ())),
+            evidence=tuple(data.get("evidence", ())),
             warnings=tuple(data["warnings"]),
             files=files or {},
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...evaluators.base import Latency
 from ...evaluators.stopwatch import BUSY
 from .confirm import Confirmed
 from .heldout import HeldOut
@@ -36,20 +37,43 @@ def judge(
         return "not_met", (
             f"holds {target} on the samples of the search, but loses {there} on the {held.samples} held out; {reason}"
         )
-    if objective == "latency" and found.latency is not None and found.latency.speedup_ci[0] <= 1.0:
-        low, high = found.latency.speedup_ci
+    faster = found.latency is not None and found.latency.speedup_ci[0] > 1.0
+    tried = (found.passed or found).latency
+    if found.passed is not None and faster:
         return "no_gain", (
-            f"nothing that holds the target is faster than the float model beyond noise: the best runs at "
-            f"{found.latency.speedup:.2f}× ({low:.2f} to {high:.2f}); keep the float model"
+            f"int8 gains nothing: the best that holds the target runs at {_speed(tried)}, but the float graph "
+            f"rewritten runs at {_speed(found.latency)} of the file given, losing {_lost(found, target)}: take it, it "
+            "is what was written"
+        )
+    if objective == "latency" and tried is not None and tried.speedup_ci[0] <= 1.0:
+        written = "; that is what was written" if found.passed else ""
+        return "no_gain", (
+            "nothing that holds the target is faster than the float model beyond noise: the best runs at "
+            f"{_speed(tried)}; keep the float model{written}"
         )
     if layers["int8"] < LEAST_SHARE * layers["total"]:
-        return "no_gain", (
-            f"only {layers['int8']} of {layers['total']} layers can run on integers within the target; "
-            "keep the float model"
-        )
+        few = f"only {layers['int8']} of {layers['total']} layers run on integers in the best that holds the target"
+        if faster:
+            return "no_gain", (
+                f"{few}, but the float graph rewritten runs at {_speed(found.latency)} of the file given, losing "
+                f"{_lost(found, target)}: take it, it is what was written"
+            )
+        return "no_gain", f"{few}; keep the float model"
     if found.drop <= 0:
         return "met", f"scores {lost} better than the float model" if found.drop else "loses nothing"
     return "met", f"loses {lost} where {target} is allowed"
+
+
+def _speed(latency: Latency | None) -> str:
+    assert latency is not None
+    low, high = latency.speedup_ci
+    return f"{latency.speedup:.2f}× ({low:.2f} to {high:.2f})"
+
+
+def _lost(found: Confirmed, target: TargetDrop) -> str:
+    if found.drop <= 0:
+        return "nothing"
+    return f"{100 * found.drop:.2f}%" if target.relative else f"{found.drop:.4g}"
 
 
 def warnings(found: Confirmed | None, objective: str, target: TargetDrop) -> list[str]:
@@ -57,7 +81,8 @@ def warnings(found: Confirmed | None, objective: str, target: TargetDrop) -> lis
     said: list[str] = []
     if found is None:
         return said
-    if found.latency is not None and objective != "latency" and found.latency.speedup_ci[1] < 1.0:
+    lossless = found.passed is not None  # a float form: the clock alone speaks against it
+    if found.latency is not None and (objective != "latency" or lossless) and found.latency.speedup_ci[1] < 1.0:
         said.append(f"runs at {found.latency.speedup:.2g}× of the float model here")
     if found.slowdown > BUSY:
         said.append(

@@ -1,0 +1,87 @@
+"""The front of cost against drop as it is delivered: its trials timed afresh, each ready to be exported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from ...strategies.base import Outcome
+from ...strategies.front import front_of
+from .confirm import Confirmed
+from .run import Run
+from .store import Store
+from .trial import TrialRecord
+
+FRONT = "front"
+
+_MOST = 24
+
+
+def delivered(run: Run, found: Confirmed | None) -> tuple[dict[str, Any], ...]:
+    """The front, from the least drop to the least cost, kept in the study.
+
+    Where latency is the cost, every trial that may be on it is timed again, the delivered one with its file: a point
+    that stood out by one lucky timing is flattered by it.
+    """
+    records = {record.number: record for record in run.usable()}
+    if run.inputs.objective == "latency":
+        # Without their noise: what a calmer timing may bring to the front is timed too.
+        likely = [outcome.number for outcome in front_of(_outcomes(records.values(), noisy=False))][-_MOST:]
+        records = {number: _timed(run, found, records[number]) for number in likely}
+    points = tuple(_point(records[outcome.number]) for outcome in front_of(_outcomes(records.values())))
+    run.store.put({FRONT: list(points)})
+    return points
+
+
+def on_front(store: Store) -> list[TrialRecord]:
+    """A study's trials on the front, with the costs of their last timing: as delivered, else as it stands."""
+    trials = {record.number: record for record in store.trials()}
+    kept: list[dict[str, Any]] | None = store.get(FRONT)
+    if kept is None:
+        return [trials[outcome.number] for outcome in front_of(_outcomes(trials.values()))]
+    return [
+        replace(trials[point["trial"]], cost=point["cost"], speedup=point["speedup"])
+        for point in kept
+        if point["trial"] in trials
+    ]
+
+
+def _timed(run: Run, found: Confirmed | None, record: TrialRecord) -> TrialRecord:
+    mine = found is not None and found.record.number == record.number
+    latency = found.latency if mine and found is not None else run.executor.time(record.recipe, None)
+    if latency is None:
+        return record
+    return replace(
+        record,
+        cost=1.0 / latency.speedup,
+        speedup=latency.speedup,
+        speedup_ci=latency.speedup_ci,
+        latency_ms=latency.candidate_ms,
+    )
+
+
+def _outcomes(records: Iterable[TrialRecord], *, noisy: bool = True) -> list[Outcome]:
+    told = [record for record in records if record.state == "complete"]
+    return [replace(record.outcome(), cost_noise=_noise(record) if noisy else 0.0) for record in told]
+
+
+def _noise(record: TrialRecord) -> float:
+    """Half the interval of a cost that is a time, relative to it; 0 for a computed one."""
+    if not (record.cost and record.speedup and record.speedup_ci and math.isclose(record.cost * record.speedup, 1.0)):
+        return 0.0
+    return (record.speedup_ci[1] - record.speedup_ci[0]) / (2.0 * record.speedup)
+
+
+def _point(record: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": record.number,
+        "drop": record.drop,
+        "cost": record.cost,
+        "metric": record.metric,
+        "speedup": record.speedup,
+        "speedup_ci": list(record.speedup_ci) if record.speedup_ci else None,
+        "size_bytes": record.size_bytes,
+        "int8_layers": record.int8_layers,
+    }
