@@ -15,6 +15,7 @@ from .environment import RESULTS, ROOT, TASKS
 
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.table` -->", "<!-- end of benchmarks -->"
 HEAD = ("task (float metric)", "tool", "holds 1 %", "metric", "seconds", "evaluations", "int8 layers", "latency")
+SHOWN_MODES = ("alone", "restored", "both", "direct")
 
 
 def results() -> dict[str, dict[str, Any]]:
@@ -160,6 +161,59 @@ def calibration(figures: dict[str, Any]) -> str:
     return markdown(head, ([str(value) for value in row.values()] for row in rows))
 
 
+def sensitivity(figures: dict[str, Any]) -> str:
+    """What label-free probes predict: means over the tasks, then the best mode and kind of each task."""
+    tasks = figures["tasks"]
+
+    def mean(*path: str) -> str:
+        values = []
+        for found in tasks.values():
+            for key in path:
+                found = found[key]
+            values.append(found["rho"] if isinstance(found, dict) else found)
+        known = [value for value in values if value is not None]
+        return f"{sum(known) / len(known):.2f}" if known else "–"
+
+    first = next(iter(tasks.values()))
+    kinds = list(first["settings"]["kinds"])
+    rows = [["settings", *(mean("settings", "kinds", kind) for kind in kinds)]]
+    for part in ("recipes", "transferred"):
+        rows.append([f"{part}: count", mean(part, "count"), *[""] * (len(kinds) - 1)])
+        modes = [mode for mode in first[part] if mode not in ("settings", "drops", "count")]
+        rows += [[f"{part}: {mode}", *(mean(part, mode, kind) for kind in kinds)] for mode in modes]
+    modes = [mode for mode in first["fallback"] if mode != "all_int8"]
+    rows += [[f"fallback: {mode}", *(mean("fallback", mode, kind) for kind in kinds)] for mode in modes]
+    text = "Mean over the tasks: Spearman's correlation with the measured drop; under fallback the part of it left.\n\n"
+    text += markdown(("question", *kinds), rows)
+    text += "\nTask by task, with 95 % intervals.\n\n"
+    rows = []
+    for task, found in tasks.items():
+        chosen = figures["default"]
+        settings = found["settings"]["kinds"]
+        best = max(settings, key=lambda kind: settings[kind]["rho"])
+        cost = found["cost"]
+        rows.append(
+            [
+                f"{task}, {found['samples']} samples",
+                interval(settings[chosen["kind"]]),
+                f"{best} {interval(settings[best])}",
+                *(interval(found["recipes"][mode][chosen["kind"]]) for mode in SHOWN_MODES),
+                interval(found["recipes"]["count"]),
+                f"{cost['layers']} × {cost['probe_s']:.2f} s",
+                f"{cost['pass_over_evaluation']:.2f}",
+            ]
+        )
+    kind = figures["default"]["kind"]
+    asked = [f"recipes, {kind} {mode}" for mode in SHOWN_MODES]
+    head = ("task", f"settings by {kind}", "settings by the best", *asked, "recipes, count", "one pass", "÷ evaluation")
+    return text + markdown(head, rows)
+
+
+def interval(value: dict[str, float]) -> str:
+    """A figure and its 95 % interval."""
+    return f"{value['rho']:.2f} ({value['low']:.2f}–{value['high']:.2f})"
+
+
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
     text = (
@@ -174,6 +228,7 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
         ("overhead", "A trial's overhead beside the evaluation", overhead),
         ("differential", "Beside onnxruntime.quantization: all-int8, min-max", differential),
         ("calibration", "Calibration: 100 samples (seconds), peak memory at 100 and 1,000", calibration),
+        ("sensitivity", "Which label-free probe predicts the measured drop", sensitivity),
     ):
         if name in found:
             text += f"\n## {title}\n\n{body(found[name])}\n{where(found[name])}"

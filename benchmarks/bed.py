@@ -1,0 +1,120 @@
+"""A task ready to be scored and probed, for benchmarks that ask for many recipes; what is measured is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from autoquant.evaluators.base import Feed
+from autoquant.evaluators.distance import outputs
+from autoquant.evaluators.distances import KINDS
+from autoquant.evaluators.evaluation import load_evaluation
+from autoquant.evaluators.feeds import inputs_of_file
+from autoquant.evaluators.session import open_session
+from autoquant.strategies.base import Recipe, Space
+from autoquant.tuner.calibration.collect import collect
+from autoquant.tuner.calibration.compute import compute_ranges
+from autoquant.tuner.calibration.ranges import Ranges
+from autoquant.tuner.graph.analyse import analyse
+from autoquant.tuner.graph.load import load
+from autoquant.tuner.quantization.builder import Builder
+from autoquant.tuner.study import feeds as kept
+from autoquant.tuner.study.space import build_space
+from autoquant.tuner.targets import profiles
+
+THREADS = 1
+
+
+class Bed:
+    """A task ready to be scored and probed; everything measured is remembered in a file.
+
+    Attributes:
+        seconds: Wall time of each kind of work done by this process.
+    """
+
+    def __init__(self, folder: Path, samples: int, cache: Path | None) -> None:
+        self.name = folder.name
+        path = folder / "model.onnx"
+        self.evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
+        assert self.evaluation.num_samples is not None
+        model, target = load(path), profiles.get("cpu")
+        analysis = analyse(model)
+        self._file = cache / f"{folder.name}.json" if cache else None
+        self._ranges = cache / f"{folder.name}.ranges.json" if cache else None
+        self._known: dict[str, Any] = {"scores": {}, "probes": {}, "seconds": {"evaluate": [], "probe": []}}
+        if self._file and self._file.exists():
+            self._known = json.loads(self._file.read_text())
+        given = self.evaluation.calibration()
+        assert given is not None
+        sampler = kept.Sampler(inputs_of_file(path), 0)
+        watched = sampler.watch(given)
+        if self._ranges and self._ranges.exists():
+            ranges = Ranges.from_json(json.loads(self._ranges.read_text()))
+            list(watched)
+        else:
+            ranges = compute_ranges(collect(model, analysis.tensors, watched, open_session=open_session))
+            if self._ranges:
+                self._ranges.parent.mkdir(parents=True, exist_ok=True)
+                self._ranges.write_text(json.dumps(ranges.to_json()))
+        self.feeds: list[Feed] = sampler.kept
+        self.builder = Builder(model, analysis, ranges, target)
+        self.space: Space = build_space(analysis, target, calibrated=set(ranges.values), faulty=self.builder.faults)
+        rng = np.random.default_rng(0)
+        wanted = min(samples, self.evaluation.num_samples)
+        self.indices = np.sort(rng.permutation(self.evaluation.num_samples)[:wanted])
+        self._float = open_session(path, threads=THREADS)
+        self._reference: list[list[np.ndarray]] | None = None
+        self.baseline = self._measure("float", lambda: self._float)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Median seconds of one evaluation of the subset and of one probe."""
+        return {name: float(np.median(values)) for name, values in self._known["seconds"].items() if values}
+
+    def drop(self, recipe: Recipe) -> float:
+        """Measured drop on the subset, absolute."""
+        return float(np.mean(self.baseline - self._measure(_key(recipe), lambda: self._open(recipe))))
+
+    def probe(self, recipe: Recipe) -> dict[str, float]:
+        """Every kind of distance of a recipe."""
+        known = self._known["probes"]
+        key = _key(recipe)
+        if key not in known:
+            self._reference = self._reference or outputs(self._float, self.feeds)
+            began = time.perf_counter()
+            found = outputs(self._open(recipe), self.feeds)
+            self._known["seconds"]["probe"].append(time.perf_counter() - began)
+            known[key] = {kind: measure(self._reference, found) for kind, measure in KINDS.items()}
+            self._save()
+        return dict(known[key])
+
+    def _save(self) -> None:
+        if self._file:
+            self._file.write_text(json.dumps(self._known))
+
+    def _open(self, recipe: Recipe) -> ort.InferenceSession:
+        candidate = self.builder.build(recipe)
+        return open_session(candidate.skeleton(), weights=candidate.weights, threads=THREADS)
+
+    def _measure(self, key: str, opened: Callable[[], ort.InferenceSession]) -> np.ndarray:
+        key = f"{key} {len(self.indices)}"
+        known = self._known["scores"]
+        if key not in known:
+            session = opened()
+            began = time.perf_counter()
+            scores = self.evaluation.score_some(session, self.indices)
+            self._known["seconds"]["evaluate"].append(time.perf_counter() - began)
+            assert scores is not None
+            known[key] = [float(score) for score in scores]
+            self._save()
+        return np.array(known[key])
+
+
+def _key(recipe: Recipe) -> str:
+    return hashlib.sha256(json.dumps(dict(recipe)).encode()).hexdigest()[:16]
