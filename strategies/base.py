@@ -24,6 +24,8 @@ GLUE_PRECISIONS = ("int8", "fp32")
 REWRITE_CHOICES = ("on", "off")
 INHERIT = "inherit"
 """A layer's own calibrator: that of `activation/calibrator`."""
+LATENCY, PROFILE = "latency", "profile"
+"""Kinds of probes that need the clock."""
 GLOBAL_CHOICES = {
     CALIBRATOR: CALIBRATORS,
     ACTIVATION_SYMMETRY: SYMMETRIES,
@@ -195,6 +197,7 @@ class Outcome:
         cost: Relative to the float model, lower is better (1.0 = float); None for pruned and failed trials.
         cost_noise: Half the width of the cost's 95 % interval, relative to it; 0 where the cost is computed.
         phase: The word the proposing action carried.
+        estimate: What the drop of a pruned trial is likely to be, from the samples it saw; at least `drop`.
     """
 
     number: int
@@ -205,6 +208,7 @@ class Outcome:
     cost: float | None
     phase: str = ""
     cost_noise: float = 0.0
+    estimate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from .base import History, Recipe
 from .pruning import drop_rate
-from .recipes import Settings, settings_of
+from .recipes import Settings, drop_of, settings_of
 
 _SPREADS = (0.25, 0.5, 1.0, 2.0)
 _NOISES = (0.03, 0.1, 0.2, 0.4)
@@ -49,9 +49,18 @@ class DropModel:
         return 0.5 * math.erfc((float(row @ self.mean) - self.target) / math.sqrt(2.0 * variance))
 
 
-def fit(history: History, settings: Settings, sensitivity: Mapping[str, float]) -> DropModel | None:
-    """The model for recipes under these settings; None without sensitivities or a drop to scale them by."""
-    rate = drop_rate(history, settings)
+def fit(
+    history: History, settings: Settings, sensitivity: Mapping[str, float], rate: float | None = None
+) -> DropModel | None:
+    """The model for recipes under these settings; None without sensitivities or a drop to scale them by.
+
+    Args:
+        history: What is known.
+        settings: Of the recipes.
+        sensitivity: Layer or glue type → distance it causes.
+        rate: Drop per distance, None for that of the all-int8 trial.
+    """
+    rate = drop_rate(history, settings) if rate is None else rate
     if not sensitivity or rate is None:
         return None
     space, target = history.space, history.target
@@ -60,12 +69,14 @@ def fit(history: History, settings: Settings, sensitivity: Mapping[str, float]) 
     trials = [
         trial
         for trial in history.trials
-        if trial.state == "complete" and trial.drop is not None and settings_of(trial.recipe) == dict(settings)
+        if math.isfinite(drop_of(trial)) and settings_of(trial.recipe) == dict(settings)
     ]
     rows = np.array([[trial.recipe[name] == "int8" for name in names] for trial in trials], dtype=float)
-    drops = np.array([min(trial.drop or 0.0, _CAP * target) for trial in trials])
-    # Far beyond the target effects do not add up, and such trials say little about those near it.
-    beyond = 0.3 * np.maximum(drops - target, 0.0)
+    drops = np.array([min(drop_of(trial), _CAP * target) for trial in trials])
+    # Far beyond the target effects do not add up, and such trials say little about those near it; a pruned one was
+    # stopped when it looked bad, on a part of the samples.
+    trust = np.array([0.3 if trial.state == "complete" else 0.6 for trial in trials])
+    beyond = trust * np.maximum(drops - target, 0.0)
     residual = drops - rows @ prior
     fits = []
     for scale in _SPREADS:

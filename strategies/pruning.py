@@ -86,9 +86,10 @@ def drop_rate(history: History, settings: Settings) -> float | None:
     recipe = compose(history.space, settings)
     outcome = history.scored.get(recipe)
     value = history.probes.get(("distance", recipe), 0.0)
-    if outcome is None or outcome.state != "complete" or outcome.drop is None or not 0.0 < value < math.inf:
+    drop = math.inf if outcome is None else drop_of(outcome)
+    if math.isinf(drop) or not 0.0 < value < math.inf:
         return None
-    return outcome.drop / value if outcome.drop > history.target else None
+    return drop / value if drop > history.target else None
 
 
 def _likely(history: History, best: Outcome, more: float) -> bool:

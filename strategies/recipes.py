@@ -93,5 +93,7 @@ def holds(history: History, outcome: Outcome) -> bool:
 
 
 def drop_of(outcome: Outcome) -> float:
-    """An outcome's drop, infinite where there is none (failed trials)."""
-    return outcome.drop if outcome.drop is not None and outcome.state != "failed" else float("inf")
+    """An outcome's drop, for a pruned trial its likely one; infinite where there is none (failed trials)."""
+    if outcome.drop is None or outcome.state == "failed":
+        return float("inf")
+    return outcome.drop if outcome.estimate is None else outcome.estimate

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from .base import History, Outcome, Recipe, Space
 from .exhaustive import recipes
+from .recipes import drop_of
 
 _ATTEMPTS = 8
 _FAR = 1e6
@@ -110,9 +111,9 @@ def _fits(trial: Outcome, distributions: dict[str, CategoricalDistribution]) -> 
 
 
 def _frozen(trial: Outcome, target: float, distributions: dict[str, CategoricalDistribution]) -> FrozenTrial:
-    # A pruned trial has no cost, but its lower bound of the drop already violates the constraint, and among the
+    # A pruned trial has no cost, but its likely drop violates the constraint as its lower bound does, and among the
     # infeasible ones the sampler looks at the violation alone.
-    drop = trial.drop if trial.drop is not None and math.isfinite(trial.drop) else _FAR
+    drop = min(drop_of(trial), _FAR)
     return create_trial(
         value=trial.cost if trial.cost is not None else _FAR,
         params={name: trial.recipe[name] for name in distributions},

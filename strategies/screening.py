@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .base import History, Outcome
+from .base import History, Outcome, Recipe
 from .recipes import Settings, activation_settings, compose, drop_of, holds, settings_of
 from .replay import Procedure, distance, score
 
@@ -29,18 +30,20 @@ class Screened:
     scores: int
 
 
-def screen(history: History) -> Procedure[Screened]:
+def screen(history: History, form: Callable[[Settings], Recipe] | None = None) -> Procedure[Screened]:
     """Rank the settings by a label-free probe, score the most promising until one holds the target.
 
-    Glue stays in float: that is the most accurate all-int8 model, and in terms of operations or bytes as cheap as
-    any. A second and third calibrator are scored only where their distance is of the first one's order.
+    Without a form all layers are int8 and glue stays in float: that is the most accurate all-int8 model, and in terms
+    of operations or bytes as cheap as any. A second and third calibrator are scored only where their distance is of
+    the first one's order.
     """
     space = history.space
+    form = form or (lambda settings: compose(space, settings))
     ranked = activation_settings(space)
     if len(ranked) > 1:
         distances = []
         for settings in ranked:
-            distances.append((yield from distance(compose(space, settings), "screen")))
+            distances.append((yield from distance(form(settings), "screen")))
         places = sorted(range(len(ranked)), key=lambda place: (_finite(distances[place]), place))
         ranked, distances = [ranked[place] for place in places], [distances[place] for place in places]
     else:
@@ -54,15 +57,14 @@ def screen(history: History) -> Procedure[Screened]:
         if calibrator in seen or (outcomes and value > _WORTH * distances[0]):
             continue
         seen.add(calibrator)
-        outcome = yield from score(compose(space, settings), "screen")
+        outcome = yield from score(form(settings), "screen")
         outcomes.append(outcome)
         if holds(history, outcome) or len(outcomes) >= limit:
             break
-    best = min(outcomes, key=lambda found: (not holds(history, found), found.state != "complete", drop_of(found)))
+    best = min(outcomes, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))
     chosen = settings_of(best.recipe)
-    first = [settings for settings in ranked if dict(settings) == chosen]
-    rest = [settings for settings in ranked if dict(settings) != chosen]
-    return Screened(best, (*(first or [chosen]), *rest), len(outcomes))
+    rest = [settings for settings in ranked if not settings.items() <= chosen.items()]
+    return Screened(best, (chosen, *rest), len(outcomes))
 
 
 def _finite(value: float) -> float:

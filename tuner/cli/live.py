@@ -223,11 +223,12 @@ class LiveView:
             return [*cells, "", *([""] if wide else []), "", "", write.seconds(trial.seconds)]
         drop = write.drop(trial.drop, known.relative)
         cost = write.speedup(trial.speedup) if timed else (write.MISSING if trial.cost is None else f"{trial.cost:.3f}")
+        seen = trial.state == "pruned" and trial.samples is not None
         row: list[RenderableType] = [
             Text(mark, style=style),
             str(trial.number),
             phase,
-            write.metric(trial.metric),
+            Text(f"{write.count(trial.samples or 0)} samples", style="dim") if seen else write.metric(trial.metric),
             Text(f"> {drop}" if trial.state == "pruned" else drop, style="green" if trial.feasible else "red"),
         ]
         if wide:

@@ -81,7 +81,7 @@ class PlainLog:
             return f"{head}: failed: {event.error or 'no reason given'}"
         drop = write.drop(event.drop, known.relative)
         if event.state == "pruned":
-            return f"{head}: stopped early, drop above {drop}, {write.seconds(event.seconds)}"
+            return f"{head}: {stopped(event, known.baseline)}, drop above {drop}, {write.seconds(event.seconds)}"
         layers = f"/{known.search.layers}" if known.search else ""
         parts = [
             f"metric {write.metric(event.metric)}",
@@ -93,6 +93,14 @@ class PlainLog:
             "best so far" if event.best == event.number else "",
         ]
         return f"{head}: " + ", ".join(part for part in parts if part)
+
+
+def stopped(event: TrialFinished, baseline: BaselineScored | None) -> str:
+    """How far a trial came that was stopped early."""
+    if event.samples is None:
+        return "stopped early"
+    of = f" of {write.count(baseline.samples)}" if baseline is not None and baseline.samples is not None else ""
+    return f"stopped early after {write.count(event.samples)}{of} samples"
 
 
 def baseline(event: BaselineScored) -> str:

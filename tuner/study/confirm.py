@@ -116,10 +116,10 @@ def _winner(run: Run) -> Confirmed | None:
     """Examine the best trials, the cheapest first, until a file holds the target; else the best effort.
 
     Returns:
-        None when no trial was ever scored in full.
+        None when no trial was ever scored.
     """
     run.observer(PhaseStarted("confirm"))
-    told = [record for record in run.usable() if record.state == "complete"]
+    told = [record for record in run.usable() if record.state in ("complete", "pruned")]
     held = _cheapest(told)
     for record in _timed_afresh(run, held)[:_TRIED]:
         found = examine(run, record)
@@ -130,7 +130,7 @@ def _winner(run: Run) -> Confirmed | None:
     rest = [r for r in told if r not in held and r.int8_layers] or told
     if not rest:
         return None
-    return examine(run, min(rest, key=lambda r: (r.drop if r.drop is not None else np.inf, r.number)))
+    return examine(run, min(rest, key=lambda r: (_likely_drop(r), r.number)))
 
 
 def build(run: Run, recipe: Recipe) -> Candidate:
@@ -226,6 +226,12 @@ def on_real_kernels(run: Run, moved: Run) -> None:
     for record in _cheapest(run.usable())[:_TRIED]:
         if record.recipe not in done and score(moved, record.recipe, "confirm").feasible:
             break
+
+
+def _likely_drop(record: TrialRecord) -> float:
+    """The drop, or its estimate where a trial was stopped early."""
+    drop = record.drop if record.drop_estimate is None else record.drop_estimate
+    return np.inf if drop is None else drop
 
 
 def _cheapest(told: Iterable[TrialRecord]) -> list[TrialRecord]:

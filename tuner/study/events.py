@@ -68,7 +68,7 @@ class TrialStarted:
 
 @dataclass(frozen=True, slots=True)
 class TrialFinished:
-    """A trial was told. `best` is the number of the best feasible trial so far."""
+    """A trial was told. `best` is the number of the best feasible trial so far, `samples` how many were scored."""
 
     number: int
     state: Literal["complete", "pruned", "failed"]
@@ -82,6 +82,7 @@ class TrialFinished:
     best: int | None = None
     error: str = ""
     reused: bool = False
+    samples: int | None = None
 
 
 Event = Noted | PhaseStarted | Progressed | BaselineScored | SearchStarted | TrialStarted | TrialFinished

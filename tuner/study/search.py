@@ -87,12 +87,13 @@ def score(
         run.observer(TrialStarted(number, phase, _int8(run, recipe), layers, _settings(recipe)))
         known, origin = _known(run, recipe)
         try:
-            attempt = run.executor.score(recipe, progress, known)
+            place = _learn(run)
+            attempt = run.executor.score(recipe, place, progress, known)
         except (EvaluationError, ModelError) as error:
             failure = error
             record = run.store.fail(number, str(error).splitlines()[0])
         else:
-            record = _complete(run, number, recipe, attempt, origin)
+            record = _told(run, number, recipe, attempt, origin)
     except BaseException:  # whatever ends the run, Ctrl-C first of all, the trial is told before it goes on
         if number is not None:
             run.store.fail(number, "interrupted: the run was stopped", interrupted=True)
@@ -109,11 +110,30 @@ def samples_file(run: Run, recipe: Recipe) -> Path:
     return run.inputs.file(f"{SCORES}/{recipe_hash(recipe)}.{kind}.npy")
 
 
-def _complete(run: Run, number: int, recipe: Recipe, attempt: Attempt, origin: str) -> TrialRecord:
+def _partial_file(run: Run, recipe: Recipe) -> Path:
+    """Where the scores of a pruned trial's recipe lie: apart, they are no full score."""
+    path = samples_file(run, recipe)
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def _learn(run: Run) -> int:
+    """Let the races see what earlier trials scored; how many there are, which an interruption does not change."""
+    usable = run.usable()
+    told = {record.number: record for record in usable if record.samples is not None}
+    for number in run.executor.racer.unknown(told):
+        record = told[number]
+        path = (_partial_file if record.state == "pruned" else samples_file)(run, record.recipe)
+        run.executor.racer.learn(number, load_samples(path))
+    return len(usable)
+
+
+def _told(run: Run, number: int, recipe: Recipe, attempt: Attempt, origin: str) -> TrialRecord:
     if attempt.samples is not None:
-        path = samples_file(run, recipe)
+        path = _partial_file(run, recipe) if attempt.pruned else samples_file(run, recipe)
         path.parent.mkdir(exist_ok=True)
         save_samples(path, attempt.samples)
+    if attempt.pruned:
+        return run.store.prune(number, attempt.measured)
     return run.store.complete(number, replace(attempt.measured, reused_from=origin))
 
 
@@ -157,6 +177,7 @@ def _finished(run: Run, record: TrialRecord, began: float) -> None:
             best=best.number if best else None,
             error=record.error,
             reused=bool(record.reused_from),
+            samples=record.samples,
         )
     )
 

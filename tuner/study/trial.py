@@ -14,7 +14,7 @@ from ...strategies.base import Outcome, Recipe
 
 State = Literal["running", "complete", "pruned", "failed"]
 
-_NUMBERS = ("metric", "drop", "cost", "latency_ms", "speedup", "size_bytes", "int8_layers", "samples")
+_NUMBERS = ("metric", "drop", "drop_estimate", "cost", "latency_ms", "speedup", "size_bytes", "int8_layers", "samples")
 _SECONDS = "seconds/"
 
 
@@ -23,8 +23,9 @@ class Measured:
     """What scoring one candidate found.
 
     Attributes:
-        metric: The user's number, finite; over the samples seen when the trial was pruned.
+        metric: The user's number, finite; estimated from the samples seen when the trial was pruned.
         drop: How much worse than the baseline, in the target's unit; a lower bound when the trial was pruned.
+        drop_estimate: What the drop of a pruned trial is likely to be; None for others.
         cost: Relative to the float model; None when the trial was pruned.
         latency_ms: Median latency of the candidate, milliseconds.
         speedup: Baseline ÷ candidate, with its 95 % interval `speedup_ci`.
@@ -39,6 +40,7 @@ class Measured:
 
     metric: float | None
     drop: float | None
+    drop_estimate: float | None = None
     cost: float | None = None
     latency_ms: float | None = None
     speedup: float | None = None
@@ -83,6 +85,7 @@ class TrialRecord:
     recipe_hash: str = ""
     metric: float | None = None
     drop: float | None = None
+    drop_estimate: float | None = None
     cost: float | None = None
     constraint: float | None = None
     latency_ms: float | None = None
@@ -115,7 +118,16 @@ class TrialRecord:
         """The trial as a strategy sees it. Not for one that still runs."""
         if self.state == "running":
             raise ValueError(f"trial {self.number} still runs")
-        return Outcome(self.number, self.recipe, self.state, self.metric, self.drop, self.cost, self.phase)
+        return Outcome(
+            self.number,
+            self.recipe,
+            self.state,
+            self.metric,
+            self.drop,
+            self.cost,
+            self.phase,
+            estimate=self.drop_estimate,
+        )
 
     @classmethod
     def of(
