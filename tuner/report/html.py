@@ -9,14 +9,13 @@ from string import Template
 from typing import Any
 
 from ...strategies.base import LAYER
+from ..study.front import among
 from ..study.request import TargetDrop
 from ..study.trial import TrialRecord
-from . import figures, svg
+from . import cards, claims, figures, svg
 from . import format as write
 from .summary import holdout_sentence
 from .trials import best, kind, settings
-
-VERDICTS = {"met": "target met", "not_met": "target not met", "no_gain": "nothing gained: keep the float model"}
 
 
 def render(
@@ -43,12 +42,16 @@ def render(
     chosen = best(trials)
     number = result["tuned"]["trial"] if result and result.get("tuned") else chosen.number if chosen else None
     tuned = next((trial for trial in trials if trial.number == number), None)
+    points = result.get("front", ()) if result else ()
     parts = [
         _tiles(result, target) if result else "",
         _diagnosis(result.get("diagnosis") if result else None),
         _warnings(result.get("warnings", ()) if result else ()),
-        _pictures(trials, number, target, objective),
+        _pictures(trials, number, target, objective, [point["trial"] for point in points]),
+        cards.front(points, target, number),
+        cards.evidence(result.get("evidence", ()) if result else (), target),
         _recipe(tuned, layers),
+        cards.certificate(result.get("certificate") if result else None, target),
         _table(trials, number, target.relative),
         _facts(result, command),
     ]
@@ -57,7 +60,7 @@ def render(
     return template.substitute(
         title=escape(title),
         status=escape(status),
-        verdict=escape(VERDICTS.get(status, "no result yet")),
+        verdict=escape(claims.headline(status, result.get("latency") if result else None)),
         why=escape(result.get("why", "") if result else f"drop allowed: {target}"),
         body="\n".join(part for part in parts if part),
         footer=escape(_footer(result)),
@@ -102,6 +105,7 @@ def _tiles(result: Mapping[str, Any], target: TargetDrop) -> str:
             "latency",
             change(write.milliseconds(latency["baseline_ms"]), write.milliseconds(latency["tuned_ms"])),
             escape(f"{write.speedup(latency['speedup'])} as fast" + (f" ({interval})" if interval else "")),
+            escape(claims.credit(latency)),
             escape(_where(latency)),
         )
     before, after = size.get("baseline_bytes"), size.get("tuned_bytes")
@@ -140,28 +144,35 @@ def _diagnosis(diagnosis: Mapping[str, Any] | None) -> str:
         return "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
 
     return (
-        f'<section class="card warnings"><h2>Why the target was not met</h2><ul>{listed(diagnosis["findings"])}</ul>'
+        f'<section class="card warnings"><h2>What keeps it from the target</h2><ul>{listed(diagnosis["findings"])}</ul>'
         f"<h2>What to do next</h2><ul>{listed(diagnosis['advice'])}</ul></section>"
     )
 
 
-def _pictures(trials: Sequence[TrialRecord], number: int | None, target: TargetDrop, objective: str) -> str:
-    cards = []
+def _pictures(
+    trials: Sequence[TrialRecord], number: int | None, target: TargetDrop, objective: str, front: Sequence[int]
+) -> str:
+    shown = []
     picture = figures.drop_against_cost(
-        trials, best=number, relative=target.relative, target=target.value, objective=objective
+        trials,
+        best=number,
+        relative=target.relative,
+        target=target.value,
+        objective=objective,
+        front=front or [trial.number for trial in among(trials)],
     )
     if picture:
-        cards.append(
+        shown.append(
             '<section class="card"><h2>What was tried</h2>'
             f"<p>Down is cheaper, left is closer to the float model; left of the line holds.</p>{picture}</section>"
         )
     picture = figures.search_over_time(trials, best=number, relative=target.relative, objective=objective)
     if picture:
-        cards.append(
+        shown.append(
             '<section class="card"><h2>How the search went</h2>'
             f"<p>The line is the best so far that holds.</p>{picture}</section>"
         )
-    return f'<div class="pair">{"".join(cards)}</div>' if cards else ""
+    return f'<div class="pair">{"".join(shown)}</div>' if shown else ""
 
 
 def _recipe(tuned: TrialRecord | None, layers: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
 from . import evidence, front, heldout, selection, verdict
 from .confirm import Confirmed
+from .diagnosis import Diagnosis
 from .events import PhaseStarted
 from .files import MODEL, RECIPE, model_bytes
 from .heldout import HeldOut
@@ -25,11 +26,18 @@ from .run import Run
 from .stopping import Ended
 
 
-def deliver(run: Run, found: Confirmed | None, ended: Ended, held: HeldOut | None = None) -> Result:
+def deliver(
+    run: Run,
+    found: Confirmed | None,
+    ended: Ended,
+    held: HeldOut | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> Result:
     """Put the files in place and say what was found.
 
     Args:
         held: What the held-out samples say of it.
+        diagnosis: Why it does not hold the target, None where it does.
 
     Raises:
         OSError: They cannot be written.
@@ -53,7 +61,9 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended, held: HeldOut | Non
         target=request.target_drop,
         baseline_metric=run.baseline.metric,
         tuned=Tuned(found.record.number, found.scored.metric, found.drop, found.drop_ci) if found else None,
-        trials=count_trials(run, found),
+        trials=count_trials(
+            run, found, (diagnosis.evaluations if diagnosis else 0) + (held.evaluations if held else 0)
+        ),
         seconds=run.clock.seconds(),
         latency=_latency(run, found) if found else None,
         size={
@@ -69,6 +79,7 @@ def deliver(run: Run, found: Confirmed | None, ended: Ended, held: HeldOut | Non
         front=front.delivered(run, found) if inputs.pareto else (),
         evidence=evidence.fastest(run) if status == "no_gain" else (),
         holdout=held.to_json() if held else None,
+        diagnosis=diagnosis.to_json() if diagnosis else None,
         warnings=tuple(said),
         files=files,
     )
@@ -81,8 +92,12 @@ def count_layers(analysis: Analysis, ran: Mapping[str, str]) -> dict[str, int]:
     return {"total": total, **counts, "fp32": total - sum(counts.values())}
 
 
-def count_trials(run: Run, found: Confirmed | None) -> dict[str, float]:
-    """Trials by state; evaluations = full-metric equivalents after the baseline, the confirmation included."""
+def count_trials(run: Run, found: Confirmed | None, others: float = 0.0) -> dict[str, float]:
+    """Trials by state; evaluations = full-metric equivalents after the baseline, the confirmation included.
+
+    Args:
+        others: Evaluations beside trials and confirmation.
+    """
     told = [record for record in run.store.trials() if record.told]
     states = {state: sum(record.state == state for record in told) for state in ("complete", "pruned", "failed")}
     whole = len(run.baseline.samples) if run.baseline.samples is not None else None
@@ -91,7 +106,7 @@ def count_trials(run: Run, found: Confirmed | None) -> dict[str, float]:
         if record.reused_from or record.metric is None:
             continue
         evaluations += record.samples / whole if whole and record.samples is not None else 1.0
-    evaluations += found is not None
+    evaluations += others + (found is not None)
     return {"total": len(told), **states, "evaluations": round(evaluations, 3)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime as ort
@@ -14,20 +14,26 @@ from ...evaluators.base import Feed, Latency, Scored
 from ...evaluators.distance import outputs
 from ...evaluators.distances import KINDS
 from ...evaluators.racing import Stopped
+from ...errors import EvaluationError, ModelError
+from ...evaluators.profiling import kernel_times
 from ...evaluators.stopwatch import Stopwatch
-from ...strategies.base import Recipe
+from ...strategies.base import LATENCY, Profile, Recipe
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
+from ..quantization import halves
 from ..quantization.candidate import Candidate
 from ..quantization.cost import ops
 from ..quantization.variants import Builders
 from .baseline import Baseline
 from .bench import Bench
 from .inputs import Inputs
+from .timing import profiled
 from .racing import Racer
 from .trial import Measured
 
-PAIRS = 21
+PAIRS = 31
+PRECISION = 0.01
+"""A trial or latency probe is timed until half the interval of its speedup is this part of it, at most 31 pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +82,32 @@ class Executor:
         """What recipe.json says of a recipe's tensors; see `Builders.listed`."""
         return self._builder.listed(recipe)
 
+    def halves(self, recipe: Recipe) -> tuple[Candidate, Candidate]:
+        """A recipe's model with only its weights rounded, and with only its activations; for `open_simulated`."""
+        whole = self._builder.build(recipe, simulate=True)
+        value = self._builder.builder(recipe).weights.value
+        return halves.weights_only(whole), halves.activations_only(whole, value)
+
+    def open_simulated(self, candidate: Candidate) -> ort.InferenceSession:
+        """A session of a candidate whose float kernels must stay float."""
+        return replace(self._inputs.bench, simulated=True).open(candidate)
+
+    def distance(self, session: ort.InferenceSession) -> float:
+        """Distance of a session's outputs from float on the probe samples, as the probe `distance`."""
+        return KINDS["distance"](self._floats(), outputs(session, self._probes))
+
     def deliverable(self, recipe: Recipe) -> Candidate:
         """Build a recipe's model in the form that is delivered."""
         return self._builder.build(recipe)
 
     def score(
-        self, recipe: Recipe, number: int, progress: Callable[[int, int | None], None], known: Scored | None = None
+        self, recipe: Recipe, place: int, progress: Callable[[int, int | None], None], known: Scored | None = None
     ) -> Attempt:
         """Score a recipe, in full or until it cannot hold the target; its cost alone where the metric is `known`.
 
         Args:
             recipe: The recipe.
-            number: The trial.
+            place: Of the trial in the study.
             progress: Told the samples scored and how many there are.
             known: Its full score in another study.
 
@@ -101,7 +121,7 @@ class Executor:
         built = time.perf_counter()
         session = bench.open(candidate)
         opened = time.perf_counter()
-        scored = known or self.racer.score(session, number, progress)
+        scored = known or self.racer.score(session, place, progress)
         evaluated = time.perf_counter()
         seconds = {"build": built - began, "session": opened - built, "evaluate": evaluated - opened}
         if isinstance(scored, Stopped):
@@ -153,16 +173,16 @@ class Executor:
         real = self._inputs.real
         if self._inputs.objective != "latency" or real is None:
             return None
-        return self.compare(session or real.open(self.candidate(recipe, real)), pairs=PAIRS)
+        return self.compare(session or real.open(self.candidate(recipe, real)), pairs=PAIRS, precision=PRECISION)
 
-    def compare(self, session: ort.InferenceSession, pairs: int) -> Latency:
+    def compare(self, session: ort.InferenceSession, pairs: int, precision: float = 0.0) -> Latency:
         """Time a session of the target's kernels against the float file's, in alternation."""
         assert self._inputs.real is not None
         if self._stopwatch is None:
             same = self._inputs.real == self._inputs.bench
             timer = self._baseline.session if same else self._inputs.real.open_file(self._inputs.model.path)
             self._stopwatch = Stopwatch(timer, self._timed)
-        return self._stopwatch.compare(session, pairs=pairs)
+        return self._stopwatch.compare(session, pairs=pairs, precision=precision)
 
     def slowdown(self, latency: Latency) -> float:
         """How much slower the float model ran in a timing than at its calmest."""
@@ -171,22 +191,49 @@ class Executor:
     def probe(self, kind: str, recipe: Recipe) -> float:
         """A distance (a kind of `evaluators/distances.py`) of a recipe's outputs from float on the probe samples.
 
-        Kinds asked one after the other of the same recipe take one run of the model.
+        Of the kind `latency`, the recipe's cost by the clock. Distances asked one after the other of the same recipe take one run of the model.
 
         Returns:
             Infinity where the recipe cannot be built or run.
         """
+        if kind == LATENCY:
+            return self._latency(recipe)
         measure = KINDS[kind]
-        if self._reference is None:
-            self._reference = outputs(self._baseline.session, self._probes)
+        reference = self._floats()
         try:
             if self._last is None or self._last[0] != recipe:
                 bench = self._inputs.bench
                 self._last = recipe, outputs(bench.open(self.candidate(recipe, bench)), self._probes)
-            value = measure(self._reference, self._last[1])
+            value = measure(reference, self._last[1])
         except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises: this recipe cannot run, which is the finding
             return math.inf
         return value if math.isfinite(value) else math.inf
+
+    def _latency(self, recipe: Recipe) -> float:
+        try:
+            latency = self.time(recipe, None)
+        except (EvaluationError, ModelError):
+            return math.inf
+        return 1.0 / latency.speedup if latency else math.inf
+
+    def profile(self, recipe: Recipe) -> Profile | None:
+        """Where a recipe's time goes on the target's kernels; None where it does not run."""
+        real = self._inputs.real
+        if real is None:
+            return None
+        candidate = self.candidate(recipe, real)
+        float_graph = self._builder.builder(recipe)
+        try:
+            kernels = kernel_times(lambda prefix: real.open(candidate, profile_prefix=prefix), self._timed)
+        except (EvaluationError, ModelError):
+            return None
+        return profiled(kernels, float_graph.analysis, float_graph.model.proto.graph)
+
+    def _floats(self) -> list[list[np.ndarray]]:
+        """The float model's outputs of the probe samples."""
+        if self._reference is None:
+            self._reference = outputs(self._baseline.session, self._probes)
+        return self._reference
 
 
 def _int8(candidate: Candidate) -> int:

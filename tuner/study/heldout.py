@@ -46,6 +46,11 @@ class HeldOut:
     holds: bool
     looks: int = 1
 
+    @property
+    def evaluations(self) -> float:
+        """What scoring both models took, as a part of an evaluation over the search's samples."""
+        return 2.0 * self.fraction / (1.0 - self.fraction)
+
     def to_json(self) -> dict[str, Any]:
         """The `holdout` of result.json."""
         return {**asdict(self), "drop_ci": list(self.drop_ci)}

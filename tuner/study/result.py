@@ -38,7 +38,8 @@ class Result:
             delivered file under default session options.
         holdout: fraction, samples, baseline, metric, drop, drop_ci, holds: the delivered model on the samples that the
             search never saw; None without `--holdout`.
-        diagnosis: findings, advice (sentences) and checks (figures): why the target was not met; None where it was.
+        diagnosis: findings, advice (sentences) and checks (figures): why nothing on integers holds the target; None
+            where something does.
         certificate: status (`complete` or `11 of 14`), refuted, of, layers: what is known against each float layer of
             the delivered recipe being int8; None where the target is not held.
         front: trial, drop, cost, metric, speedup, speedup_ci, size_bytes, int8_layers of each point, from the least

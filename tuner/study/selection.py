@@ -18,7 +18,7 @@ def note(run: Run, found: Confirmed) -> str | None:
     Where latency is the objective the intervals of the two speedups overlap; a computed cost has no noise, so there
     the two must cost the same. Then their metrics are compared by the paired bootstrap over their samples.
     """
-    if not found.holds:
+    if not found.holds or found.passed is not None:
         return None
     rival = _runner_up(run, found)
     if rival is None:

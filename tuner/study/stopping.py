@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 from ...strategies.base import History, Outcome
+from ...strategies.recipes import drop_of
 from .events import Progressed
 from .result import LEAST_SHARE
 from .run import Run
@@ -122,23 +124,21 @@ def idle(history: History) -> int:
     improves = _beyond_front if history.pareto else _beyond_best
     count = 0
     for place, trial in enumerate(history.trials):
-        better = trial.state == "complete" and improves(history, trial, history.trials[:place])
+        better = trial.state != "failed" and improves(history, trial, history.trials[:place])
         count = 0 if better else count + 1
     return count
 
 
 def _beyond_best(history: History, trial: Outcome, before: Sequence[Outcome]) -> bool:
-    assert trial.drop is not None
     costs = [other.cost for other in before if history.feasible(other) and other.cost is not None]
     if costs:
         margin = max(_GAIN, trial.cost_noise)
         return history.feasible(trial) and trial.cost is not None and trial.cost < min(costs) * (1.0 - margin)
-    drops = [other.drop for other in before if other.state == "complete" and other.drop is not None]
-    return history.feasible(trial) or not drops or trial.drop < min(drops)
+    return history.feasible(trial) or drop_of(trial) < min(map(drop_of, before), default=math.inf)
 
 
 def _beyond_front(history: History, trial: Outcome, before: Sequence[Outcome]) -> bool:
-    return not any(
+    return trial.state == "complete" and not any(
         other.state == "complete"
         and other.drop is not None
         and trial.drop is not None

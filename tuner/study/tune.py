@@ -18,6 +18,7 @@ from .calibrate import Calibration
 from .clock import Clock
 from .confirm import confirm, on_real_kernels
 from .deliver import deliver
+from .diagnosis import diagnose
 from .events import BaselineScored, Noted, Observer, PhaseStarted, Progressed, SearchStarted, ignore
 from .executor import Executor
 from .files import BASELINE_SCORES, MODEL, RECIPE, model_bytes
@@ -131,7 +132,7 @@ def _run(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Resu
     with clock.part("materialize"):
         found = confirm(run)
         held = confirm_held(run, found) if found else None
-        result = deliver(run, found, ended, held)
+        result = deliver(run, found, ended, held, diagnose(run, found, ended, held))
     result = replace(result, seconds=clock.seconds())
     store.put({RESULT: {"result": result.to_json(), "ended": ended.by, **_rules(inputs)}})
     return result
