@@ -6,6 +6,8 @@ from ..errors import OptionError
 from .auto import Auto
 from .base import Strategy
 from .exhaustive import Exhaustive
+from .gp import Gp
+from .nsga2 import Nsga2
 from .pareto import Pareto
 from .peers.aimet import Aimet
 from .peers.inc import Inc
@@ -14,7 +16,7 @@ from .random import Random
 from .tpe import Tpe
 
 _STRATEGIES: dict[str, type[Strategy]] = {
-    cls.name: cls for cls in (Auto, Tpe, Random, Exhaustive, Pareto, Inc, Nncf, Aimet)
+    cls.name: cls for cls in (Auto, Tpe, Nsga2, Gp, Random, Exhaustive, Pareto, Inc, Nncf, Aimet)
 }
 NAMES = tuple(_STRATEGIES)
 
@@ -23,7 +25,7 @@ def make(name: str) -> Strategy:
     """The strategy of this name.
 
     Raises:
-        OptionError: There is none.
+        OptionError: There is none, or it needs a package that is not installed.
     """
     try:
         return _STRATEGIES[name]()

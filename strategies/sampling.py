@@ -1,74 +1,154 @@
-"""Optuna's TPE on an in-memory study that mirrors the history."""
+"""Optuna's samplers on an in-memory study that mirrors the history: multivariate TPE, NSGA-II, Gaussian process."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-import optuna
-from optuna.distributions import CategoricalDistribution
-from optuna.samplers import RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.trial import FrozenTrial
 
 from .base import History, Outcome, Recipe, Space
 from .exhaustive import recipes
+from .mirror import Mirror, distributions_of, frozen, pending, sampled, usable
 from .recipes import drop_of
 
+POPULATION = 20
+"""Of NSGA-II. Optuna's 50 would be a quarter of a usual budget for the random first generation alone."""
+LOOKED_AT, BEST = 300, 60
+"""Of more trials than that TPE and the Gaussian process see the best few and the latest."""
 _ATTEMPTS = 8
-_FAR = 1e6
-_NAME = "mirror"
+_FLOAT = 1.0
+_GENERATION = NSGAIISampler._get_generation_key()
 
 
 class Sampling:
     """Draws recipes that were not tried yet.
 
-    Between calls it keeps the mirrored trials, nothing that a decision depends on: the mirror is brought up to the
-    history, or built anew where the history is another one.
+    Between calls it keeps what it made of the trials, nothing that a decision depends on: for another space or target
+    it is made anew.
     """
 
     def __init__(self) -> None:
-        self._storage = _empty()
-        self._mirrored: tuple[Outcome, ...] = ()
-        self._offered: dict[str, tuple[str, ...]] = {}
+        self._space: Space | None = None
         self._target = math.nan
+        self._forget()
 
     def tpe(self, history: History, salt: int = 0) -> Recipe | None:
         """A draw by multivariate TPE under the constraint drop ≤ target; None when every recipe was tried.
 
         Bergstra et al. 2011; Watanabe & Hutter 2023 for the constraint. The seed follows from the history's seed
-        and its number of trials, so that a resumed study does not draw its start-up points again.
+        and its number of trials, so that a resumed study does not draw its start-up points again. Of more than 300
+        trials it sees the 60 best and the latest ones: the good ones are what its good density is made of (25 at
+        most), and a part of the others gives the same bad density.
 
         Args:
             history: What is known.
             salt: Gives another draw from the same history.
         """
-        rng = _rng(history, salt)
-        distributions = _distributions(history.space)
-        study = self._mirror(history, distributions)
         # Not constant_liar: it would write to the storage of a trial that exists nowhere.
-        sampler = TPESampler(multivariate=True, constant_liar=False, seed=int(rng.integers(2**32)))
-        pending = create_trial(state=TrialState.RUNNING)
-        for _ in range(_ATTEMPTS if distributions else 0):
-            drawn = sampler.sample_relative(study, pending, dict(distributions)) or _uniform(history.space, rng)
+        return self._single(history, salt, partial(TPESampler, multivariate=True, constant_liar=False))
+
+    def gp(self, history: History) -> Recipe | None:
+        """A draw by Optuna's Gaussian process with a constrained expected improvement; needs torch.
+
+        It sees trials as TPE does. A pruned trial counts as costing as much as the float model.
+        """
+        from optuna.samplers import GPSampler
+
+        return self._single(history, 0, partial(GPSampler, warn_independent_sampling=False), unknown=_FLOAT)
+
+    def nsga2(self, history: History) -> Recipe | None:
+        """A draw by NSGA-II: cost and drop as objectives, in generations of 20, in the order the trials were told.
+
+        Deb et al. 2002, with constrained domination by drop ≤ target unless the whole front is asked for. The first
+        generation is drawn uniformly. A pruned trial counts as costing as much as the float model.
+        """
+        self._follow(history)
+        trials = usable(history, self._distributions)
+        known = self._population
+        if known != trials[: len(known)]:
+            self._mirrors[2] = Mirror(2)
+            known = []
+        for place in range(len(known), len(trials)):
+            notes = {_GENERATION: place // POPULATION}
+            made = frozen(
+                trials[place], place, history.target, self._distributions, unknown=_FLOAT, multiple=True, notes=notes
+            )
+            if history.pareto:
+                made.system_attrs.pop("constraints:drop")
+            self._generations[place : place + 1] = [made]
+        del self._generations[len(trials) :]
+        self._population = trials
+        self._mirrors[2].held = self._generations
+        asked = pending(len(trials), {_GENERATION: len(trials) // POPULATION})
+        make = partial(NSGAIISampler, population_size=POPULATION)
+        return self._draw(history, 0, make, self._mirrors[2], asked)
+
+    def _single(
+        self, history: History, salt: int, make: Callable[..., BaseSampler], unknown: float | None = None
+    ) -> Recipe | None:
+        self._follow(history)
+        trials = informative(history, usable(history, self._distributions))
+        options = {} if unknown is None else {"unknown": unknown}
+        held = []
+        for place, trial in enumerate(trials):
+            made = self._frozen.get((trial, unknown))
+            if made is None:
+                made = frozen(trial, place, history.target, self._distributions, **options)
+                self._frozen[trial, unknown] = made
+            made.number = made._trial_id = place
+            held.append(made)
+        self._mirrors[1].held = held
+        return self._draw(history, salt, make, self._mirrors[1], pending(len(trials)))
+
+    def _draw(
+        self, history: History, salt: int, make: Callable[..., BaseSampler], mirror: Mirror, asked: FrozenTrial
+    ) -> Recipe | None:
+        rng = _rng(history, salt)
+        sampler = make(seed=int(rng.integers(2**32)))
+        for _ in range(_ATTEMPTS if self._distributions else 0):
+            drawn = sampled(sampler, mirror, asked, self._distributions)
+            if len(drawn) < len(self._distributions):
+                drawn = {**_uniform(history.space, rng), **drawn}
             recipe = history.space.canonical(drawn)
             if recipe not in history.scored:
                 return recipe
         return _any_new(history, rng)
 
-    def _mirror(self, history: History, distributions: dict[str, CategoricalDistribution]) -> optuna.Study:
-        offered = {name: tuple(map(str, found.choices)) for name, found in distributions.items()}
-        known = len(self._mirrored)
-        same = offered == self._offered and self._target == history.target and history.trials[:known] == self._mirrored
-        if not same:
-            self._storage, known = _empty(), 0
-        # A study object keeps the list of trials it has once sampled from; a new one is cheap.
-        study = optuna.load_study(study_name=_NAME, storage=self._storage, sampler=RandomSampler(seed=0))
-        fresh = [trial for trial in history.trials[known:] if _fits(trial, distributions)]
-        study.add_trials([_frozen(trial, history.target, distributions) for trial in fresh])
-        self._mirrored, self._offered, self._target = history.trials, offered, history.target
-        return study
+    def _follow(self, history: History) -> None:
+        """Forget what belongs to another space or target."""
+        if self._space is history.space and self._target == history.target and self._pareto == history.pareto:
+            return
+        if self._space != history.space or self._target != history.target or self._pareto != history.pareto:
+            self._forget()
+            self._distributions = distributions_of(history.space)
+        self._space, self._target, self._pareto = history.space, history.target, history.pareto
+
+    def _forget(self) -> None:
+        self._pareto = False
+        self._distributions = {}
+        self._frozen: dict[tuple[Outcome, float | None], FrozenTrial] = {}
+        self._population: list[Outcome] = []
+        self._generations: list[FrozenTrial] = []
+        self._mirrors = {1: Mirror(), 2: Mirror(2)}
+
+
+def informative(history: History, trials: list[Outcome]) -> list[Outcome]:
+    """At most 300 trials, in their order: the 60 best (feasible ones by cost, then by drop) and the latest."""
+    if len(trials) <= LOOKED_AT:
+        return trials
+
+    def rank(place: int) -> tuple[bool, float, int]:
+        trial = trials[place]
+        held = history.feasible(trial) and trial.cost is not None
+        return not held, (trial.cost or 0.0) if held else drop_of(trial), place
+
+    best = sorted(range(len(trials)), key=rank)[:BEST]
+    latest = [place for place in range(len(trials) - 1, -1, -1) if place not in set(best)][: LOOKED_AT - BEST]
+    return [trials[place] for place in sorted([*best, *latest])]
 
 
 def random(history: History) -> Recipe | None:
@@ -85,41 +165,8 @@ def _rng(history: History, salt: int) -> np.random.Generator:
     return np.random.default_rng([abs(history.seed), len(history.trials), salt])
 
 
-def _distributions(space: Space) -> dict[str, CategoricalDistribution]:
-    return {name: CategoricalDistribution(values) for name, values in space.offered.items() if len(values) > 1}
-
-
 def _uniform(space: Space, rng: np.random.Generator) -> dict[str, str]:
     return {name: values[int(rng.integers(len(values)))] for name, values in space.offered.items()}
-
-
-def _empty() -> InMemoryStorage:
-    storage = InMemoryStorage()
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # "A new study created" would be news to nobody
-    try:
-        storage.create_new_study([StudyDirection.MINIMIZE], _NAME)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    return storage
-
-
-def _fits(trial: Outcome, distributions: dict[str, CategoricalDistribution]) -> bool:
-    return trial.state != "failed" and all(
-        trial.recipe.get(name) in distribution.choices for name, distribution in distributions.items()
-    )
-
-
-def _frozen(trial: Outcome, target: float, distributions: dict[str, CategoricalDistribution]) -> FrozenTrial:
-    # A pruned trial has no cost, but its likely drop violates the constraint as its lower bound does, and among the
-    # infeasible ones the sampler looks at the violation alone.
-    drop = min(drop_of(trial), _FAR)
-    return create_trial(
-        value=trial.cost if trial.cost is not None else _FAR,
-        params={name: trial.recipe[name] for name in distributions},
-        distributions=dict(distributions),
-        constraints={"drop": drop - target},
-    )
 
 
 def _any_new(history: History, rng: np.random.Generator) -> Recipe | None:
