@@ -17,14 +17,14 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_next_is_a_pure_function_of_the_history(name, kind):
     problem = Problem(make_space(12, seed=3), seed=3, **PROBLEMS[kind])
     check_contract(lambda: make(name), problem, max_trials=24)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_failed_trials_are_not_repeated_and_do_not_block(name):
     problem = Problem(make_space(8, seed=1), seed=1, total=2.0)
     done = run(problem, make(name), max_trials=40, fail=lambda number: number % 3 == 0)
@@ -32,14 +32,14 @@ def test_failed_trials_are_not_repeated_and_do_not_block(name):
     assert name == "exhaustive" or done.best is not None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_all_trials_failing_comes_to_an_end(name):
     problem = Problem(make_space(6, seed=1, ops=()), seed=1, total=2.0)
     done = run(problem, make(name), max_trials=60, fail=lambda number: True)
     assert done.best is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_a_tiny_space_is_exhausted_with_a_reason(name):
     problem = Problem(make_space(2, seed=0, ops=(), calibrators=("percentile_99.99",)), total=5.0, needed=())
     done = run(problem, make(name))
@@ -47,7 +47,7 @@ def test_a_tiny_space_is_exhausted_with_a_reason(name):
     assert done.reason
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_scores_lent_by_a_sibling_are_not_asked_for(name):
     problem = Problem(make_space(10, seed=5), seed=5, total=2.5)
     sibling = run(problem, make("random"), max_trials=30).history
@@ -56,7 +56,7 @@ def test_scores_lent_by_a_sibling_are_not_asked_for(name):
     assert len({trial.recipe for trial in done.history.trials}) == len(done.history.trials)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_another_budget_continues(name):
     problem = Problem(make_space(10, seed=5), seed=5, total=2.5)
     short = run(problem, make(name), max_trials=5).history
@@ -65,7 +65,7 @@ def test_another_budget_continues(name):
     assert done.history.trials[: len(short.trials)] == short.trials
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_pruned_trials_count_as_infeasible(name):
     problem = Problem(make_space(10, seed=2), seed=2, total=2.5)
 
