@@ -16,7 +16,10 @@ def add_parser(subparsers: Subparsers) -> None:
     add_study(parser)
     parser.add_argument("--csv", action="store_true", help="everything as CSV on stdout, recipes included")
     parser.add_argument(
-        "--sort", choices=("number", "drop", "cost"), default="number", help="order of the rows; default number"
+        "--sort", choices=("number", "drop", "cost"), help="order of the rows; default number, of a front drop"
+    )
+    parser.add_argument(
+        "--front", action="store_true", help="only the front: what no other trial matches in drop at a lower cost"
     )
     parser.add_argument("--last", type=positive, metavar="N", help="only the last N rows")
     parser.set_defaults(run=run, uses_runtime=False)
@@ -26,15 +29,14 @@ def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from ..report.study import asked
     from ..report.trials import frame, table
+    from ..study.front import on_front
     from .studies import opened
 
     store = opened(args)
-    trials = store.trials()
-    if args.sort != "number":
-        # Trials without the number come last.
-        trials.sort(
-            key=lambda trial: (getattr(trial, args.sort) is None, getattr(trial, args.sort) or 0.0, trial.number)
-        )
+    trials = on_front(store) if args.front else store.trials()
+    order = args.sort or ("drop" if args.front else "number")
+    # Trials without the number come last.
+    trials.sort(key=lambda trial: (getattr(trial, order) is None, getattr(trial, order) or 0.0, trial.number))
     if args.last:
         trials = trials[-args.last :]
     if args.csv:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 from ...strategies.base import LAYER
@@ -19,9 +19,18 @@ _KEY = {
 
 
 def drop_against_cost(
-    trials: Sequence[TrialRecord], *, best: int | None, relative: bool, target: float | None, objective: str
+    trials: Sequence[TrialRecord],
+    *,
+    best: int | None,
+    relative: bool,
+    target: float | None,
+    objective: str,
+    front: Collection[int] = (),
 ) -> str:
-    """Every scored trial: how much it loses against what it costs. Empty where there is nothing to draw."""
+    """Every scored trial: how much it loses against what it costs, a line through those on the front.
+
+    Empty where there is nothing to draw.
+    """
     drawn = [trial for trial in trials if trial.drop is not None and trial.cost is not None]
     if not drawn:
         return ""
@@ -46,7 +55,11 @@ def drop_against_cost(
         f"{missing['failed']} failed" if missing["failed"] else "",
     ]
     note = "; ".join(words for words in notes if words)
-    picture = svg.scatter(points, x, y, limit=target, title="Trials: drop against cost") + key(points)
+    line = sorted((trial.drop or 0.0, trial.cost or 0.0) for trial in drawn if trial.number in front)
+    picture = svg.scatter(points, x, y, limit=target, title="Trials: drop against cost", line=line) + key(points)
+    if len(line) > 1:
+        notes.insert(0, f"the line joins the {len(line)} trials on the front: nothing tried is both closer and cheaper")
+        note = "; ".join(words for words in notes if words)
     return picture + (f'<p class="note">{note[0].upper()}{note[1:]}.</p>' if note else "")
 
 

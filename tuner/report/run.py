@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..study.events import Observer, ignore
-from ..study.files import REPORT, RESULT
+from ..study.files import FRONT, REPORT, RESULT
 from ..study.recover import open_study
 from ..study.request import Request
 from ..study.result import Result
 from ..study.tune import tune
+from .claims import front_csv
 from .study import page
 from .write import write_result, write_text
 
@@ -24,6 +25,7 @@ def tune_and_report(request: Request, observer: Observer = ignore) -> Result:
     folder = request.folder
     files = {
         **result.files,
+        **({"front": write_text(front_csv(result.front), folder / FRONT)} if result.front else {}),
         "result": write_result(result, folder / RESULT),
         "report": folder / REPORT,
     }

@@ -53,7 +53,15 @@ def nice_step(rough: float) -> float:
     return next((factor * power for factor in (1.0, 2.0, 5.0) if factor * power >= rough * 0.999), 10.0 * power)
 
 
-def scatter(points: Sequence[Point], x: Axis, y: Axis, *, limit: float | None, title: str) -> str:
+def scatter(
+    points: Sequence[Point],
+    x: Axis,
+    y: Axis,
+    *,
+    limit: float | None,
+    title: str,
+    line: Sequence[tuple[float, float]] = (),
+) -> str:
     """A scatter plot with an optional vertical limit; what lies to its left is shaded as good.
 
     Args:
@@ -62,8 +70,14 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis, *, limit: float | None, t
         y: Vertical axis.
         limit: Value on `x` up to which a point is good.
         title: What a screen reader says.
+        line: (x, y) of points to join, under the marks.
     """
     parts = [_open(WIDTH, HEIGHT, title), _axes(x, y)]
+    if len(line) > 1:
+        joined = " ".join(
+            f"{x.place(across, LEFT, WIDTH - RIGHT):.1f},{y.place(up, HEIGHT - BOTTOM, TOP):.1f}" for across, up in line
+        )
+        parts.append(f'<polyline class="front-line" points="{joined}"/>')
     if limit is not None:
         at = x.place(limit, LEFT, WIDTH - RIGHT)
         parts.insert(

@@ -9,6 +9,7 @@ MODEL = "model.onnx"
 RECIPE = "recipe.json"
 RESULT = "result.json"
 REPORT = "report.html"
+FRONT = "front.csv"
 # What a resumed run finds again: single samples for probes and clock, the baseline's and the trials' per-sample scores.
 FEEDS = "feeds.npz"
 BASELINE_SCORES = "baseline.npy"

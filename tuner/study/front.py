@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...strategies.base import Outcome
 from ...strategies.front import front_of
-from .confirm import Confirmed
-from .run import Run
-from .store import Store
 from .trial import TrialRecord
+
+if TYPE_CHECKING:  # who only reads a study needs no runtime
+    from .confirm import Confirmed
+    from .run import Run
+    from .store import Store
 
 FRONT = "front"
 
@@ -30,7 +32,7 @@ def delivered(run: Run, found: Confirmed | None) -> tuple[dict[str, Any], ...]:
         # Without their noise: what a calmer timing may bring to the front is timed too.
         likely = [outcome.number for outcome in front_of(_outcomes(records.values(), noisy=False))][-_MOST:]
         records = {number: _timed(run, found, records[number]) for number in likely}
-    points = tuple(_point(records[outcome.number]) for outcome in front_of(_outcomes(records.values())))
+    points = tuple(_point(record) for record in among(records.values()))
     run.store.put({FRONT: list(points)})
     return points
 
@@ -40,12 +42,18 @@ def on_front(store: Store) -> list[TrialRecord]:
     trials = {record.number: record for record in store.trials()}
     kept: list[dict[str, Any]] | None = store.get(FRONT)
     if kept is None:
-        return [trials[outcome.number] for outcome in front_of(_outcomes(trials.values()))]
+        return among(trials.values())
     return [
         replace(trials[point["trial"]], cost=point["cost"], speedup=point["speedup"])
         for point in kept
         if point["trial"] in trials
     ]
+
+
+def among(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those on the front, by the costs they carry, from the least drop to the least cost."""
+    known = {record.number: record for record in records}
+    return [known[outcome.number] for outcome in front_of(_outcomes(known.values()))]
 
 
 def _timed(run: Run, found: Confirmed | None, record: TrialRecord) -> TrialRecord:

@@ -140,3 +140,17 @@ def events(max_trials: int | None = 10) -> Iterator[Event]:
     yield PhaseStarted("confirm")
     yield Progressed(1490, 1490)
     yield PhaseStarted("deliver")
+
+
+def point(number: int, drop: float, cost: float) -> dict[str, Any]:
+    """A point of a front."""
+    return {
+        "trial": number,
+        "drop": drop,
+        "cost": cost,
+        "metric": 0.7148 * (1 - drop),
+        "speedup": 1 / cost,
+        "speedup_ci": [0.98 / cost, 1.02 / cost],
+        "size_bytes": 4_900_000,
+        "int8_layers": 9,
+    }

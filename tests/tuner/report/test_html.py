@@ -4,7 +4,7 @@ from typing import Any
 
 from autoquant.tuner.report.html import render
 
-from tests.tuner.report.made import LAYERS, TARGET, result, trials
+from tests.tuner.report.made import LAYERS, TARGET, point, result, trial, trials
 
 VOID = {"meta", "br"}
 
@@ -89,6 +89,31 @@ def test_every_costed_trial_is_drawn_with_its_kind() -> None:
     assert len(re.findall(r'<g class="fails">', picture)) == 2
     assert len(re.findall(r'<g class="holds">', picture)) == 1
     assert len(re.findall(r'<g class="best">', picture)) == 1
+
+
+def test_the_claims_beside_the_verdict_have_their_place() -> None:
+    data = result().to_json()
+    data["latency"]["rewrites_only"] = {"speedup": 1.3, "speedup_ci": [1.28, 1.33]}
+    layer = {"layer": LAYERS[0], "how": "scored", "drop": 0.02, "cost": 0.5, "trial": 1, "refuted": True}
+    data["certificate"] = {"status": "complete", "refuted": 1, "of": 1, "layers": [layer]}
+    data["front"] = [point(2, 0.004, 0.7), point(5, 0.0066, 0.58)]
+    text = page(result=data)
+    words = read(text)
+    assert "1.72×: 1.30× from rewriting the float graph, 1.33× from int8" in words
+    assert "Why these layers stay float" in words
+    assert "5 ★ 0.66%" in words
+    assert "The line joins the 2 trials on the front" in words
+    assert text.count('class="front-line"') == 1
+
+
+def test_the_front_is_drawn_for_any_study() -> None:
+    text = page(trials=[*trials(), trial(6, 0.0001, 0.9), trial(7, 0.002, 0.95)])
+    (line,) = re.findall(r'class="front-line" points="([^"]*)"', text)
+    assert len(line.split()) == 5, "trials 6, 2, 5, 0 and 1; 7 is dominated"
+
+
+def test_a_faster_file_is_recommended_though_nothing_was_gained_from_int8() -> None:
+    assert "yet the model written is faster: take it" in read(page(result=result(status="no_gain").to_json()))
 
 
 def test_without_a_result_it_shows_the_study_so_far() -> None:

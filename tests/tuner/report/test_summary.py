@@ -6,7 +6,7 @@ from autoquant.tuner.report.summary import summary
 from autoquant.tuner.study.result import Tuned
 from rich.console import Console
 
-from tests.tuner.report.made import result
+from tests.tuner.report.made import point, result
 
 
 def text(width: int = 140, **other: Any) -> str:
@@ -44,7 +44,27 @@ def test_says_what_was_reached_and_where() -> None:
     ("status", "words"), [("not_met", "✗ target not met"), ("no_gain", "nothing gained: keep the float model")]
 )
 def test_says_so_when_it_is_no_success(status: str, words: str) -> None:
-    assert words in text(status=status)
+    assert words in text(status=status, latency=None)
+
+
+def test_the_claims_beside_the_verdict_are_one_line_each() -> None:
+    latency = {**result().latency, "rewrites_only": {"speedup": 1.3, "speedup_ci": [1.28, 1.33]}}  # type: ignore[dict-item]
+    shown = text(
+        latency=latency,
+        certificate={"status": "11 of 14", "refuted": 11, "of": 14, "layers": []},
+        front=(point(4, 0.0001, 0.9), point(2, 0.0321, 0.4)),
+        evidence=({**point(3, 0.02, 1.2), "holds": False},),
+        files={"front": Path("m.autoquant/front.csv")},
+    )
+    for words in (
+        "1.72×: 1.30× from rewriting the float graph, 1.33× from int8",
+        "11 of 14 float layers tried in int8 and refuted, the others open",
+        "2 points, drop 0.01% to 3.21%, 1.11× to 2.50× as fast",
+        "trial 3: cost 1.200, drop 2.00% (too much), 9 layers int8",
+        "front.csv",
+        "autoquant trials m.autoquant --front",
+    ):
+        assert words in shown
 
 
 def test_no_speed_is_claimed_inside_the_noise() -> None:

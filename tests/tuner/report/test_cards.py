@@ -1,0 +1,38 @@
+from autoquant.tuner.report import cards
+
+from tests.tuner.report.made import TARGET, point
+from tests.tuner.report.test_claims import of
+from tests.tuner.report.test_html import read
+
+
+def test_the_certificate_is_a_row_a_layer() -> None:
+    words = read(cards.certificate(of("scored", "raced", "open"), TARGET))
+    assert "Why these layers stay float" in words
+    assert "2 of 3 float layers tried" in words
+    assert "n0 loses 1.32% 0 n1 loses more than 1.32%, stopped early 1" in words
+
+
+def test_names_from_the_model_are_escaped() -> None:
+    made = of("scored")
+    made["layers"][0]["layer"] = "a<b>&c"
+    assert "a&lt;b&gt;&amp;c" in cards.certificate(made, TARGET)
+
+
+def test_the_front_says_how_to_have_a_point() -> None:
+    words = read(cards.front([point(4, 0.001, 0.9), point(2, 0.032, 0.4)], TARGET, number=4))
+    assert "autoquant export STUDY --trial N" in words
+    assert "4 ★ 0.10%" in words
+    assert "2.50× (2.45× to 2.55×)" in words
+
+
+def test_evidence_names_what_loses_too_much() -> None:
+    words = read(
+        cards.evidence([{**point(3, 0.02, 1.2), "holds": False}, {**point(1, 0.0, 1.3), "holds": True}], TARGET)
+    )
+    assert "2.00%: too much" in words
+    assert "0.83×" in words
+
+
+def test_nothing_to_show_is_no_card() -> None:
+    assert cards.certificate(None, TARGET) == cards.certificate(of(), TARGET) == ""
+    assert cards.front((), TARGET, None) == cards.evidence((), TARGET) == ""
