@@ -35,7 +35,7 @@ def expression(patch: Patch, tensor: str, x: str, e: str = "", depth: int = _DEP
     if tensor == e:
         return Expression(none, _power(0), frozenset())
     value = patch.scalar(tensor)
-    if value is not None:
+    if value is not None and patch.broadcasts(tensor, x or e):
         return Expression(_power(0) * value, none, frozenset())
     i = patch.writer(tensor)
     if i is None or depth == 0:

@@ -6,13 +6,10 @@ Runtime fuses the usual form itself, but not where Q/DQ pairs stand on its Adds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 
 from ..draft import Draft
-from ..shapes import TensorType, tensor_types
 from .opset import raised
 from .patch import Change, Patch, attribute
 
@@ -30,15 +27,14 @@ def layernorm(draft: Draft) -> Change:
     roots = patch.of_type("Sqrt")
     if not roots or not raised(draft.proto, _OPSET, apply=False):
         return Change()
-    types = tensor_types(draft.proto)
     for i in roots:
-        _site(patch, i, types)
+        _site(patch, i)
     if patch.sites:
         raised(draft.proto, _OPSET)
     return patch.apply()
 
 
-def _site(patch: Patch, i: int, types: Mapping[str, TensorType]) -> None:
+def _site(patch: Patch, i: int) -> None:
     variance = _shifted(patch, patch.node(i).input[0])
     if variance is None:
         return
@@ -60,7 +56,7 @@ def _site(patch: Patch, i: int, types: Mapping[str, TensorType]) -> None:
     if denominator != patch.node(i).output[0] or again != x:
         return
     nodes = {i, add, over, square, reader, *inner, *centring, *other_mean, *other_centring}
-    shape = types[x].shape if x in types else None
+    shape = patch.shape(x)
     first = _first_axis(axes, shape)
     if first is None or shape is None or not patch.closed(nodes, patch.node(reader).output[0]):
         return

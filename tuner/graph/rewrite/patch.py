@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..draft import Draft
-from ..index import GraphIndex
+from ..index import GraphIndex, rename_reads
+from ..shapes import Dim, TensorType, tensor_types
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
@@ -65,6 +67,8 @@ class Patch:
         self.derived: dict[str, Image] = {}
         self._made: dict[int, list[onnx.NodeProto]] = {}
         self._gone: set[int] = set()
+        self._touched: set[int] = set()
+        self._renamed: dict[str, str] = {}
         self._names = {node.name for node in self.graph.node}
 
     def of_type(self, *types: str) -> list[int]:
@@ -95,6 +99,20 @@ class Patch:
         value = self.constant(tensor)
         return float(value.reshape(-1)[0]) if value is not None else None
 
+    @cached_property
+    def types(self) -> Mapping[str, TensorType]:
+        """Element types and shapes, as far as they can be told."""
+        return tensor_types(self.draft.proto)
+
+    def shape(self, tensor: str) -> tuple[Dim, ...] | None:
+        """A tensor's shape, None where not even the rank is known."""
+        return self.types[tensor].shape if tensor in self.types else None
+
+    def broadcasts(self, constant: str, tensor: str) -> bool:
+        """Whether a constant of one element has no more dimensions than a tensor: both together have its shape."""
+        rank = len(self.index.initializers[constant].dims)
+        return rank == 0 or len(self.shape(tensor) or ()) >= rank
+
     def closed(self, nodes: Collection[int], result: str) -> bool:
         """Whether nobody but these nodes reads what they write, except for the result."""
         for i in nodes:
@@ -107,7 +125,7 @@ class Patch:
 
     def untouched(self, nodes: Iterable[int]) -> bool:
         """Whether no change collected so far concerns these nodes."""
-        return self._gone.isdisjoint(nodes) and self._made.keys().isdisjoint(nodes)
+        return all(found.isdisjoint(nodes) for found in (self._gone, self._touched, self._made.keys()))
 
     def make(
         self, op_type: str, inputs: list[str], output: str, name: str, domain: str = "", **attributes: Any
@@ -118,6 +136,17 @@ class Patch:
         self._names.add(name)
         return helper.make_node(op_type, inputs, [output], name=name, domain=domain or None, **attributes)
 
+    def touch(self, i: int) -> onnx.NodeProto:
+        """A node that is to be changed in place, or whose constants are."""
+        self._touched.add(i)
+        return self.node(i)
+
+    def bypass(self, i: int, tensor: str) -> None:
+        """Drop a node: who read its output reads another tensor."""
+        self._gone.add(i)
+        self._renamed[self.node(i).output[0]] = tensor
+        self.sites += 1
+
     def replace(self, nodes: Collection[int], made: list[onnx.NodeProto]) -> None:
         """Put new nodes in place of old ones."""
         self._gone.update(nodes)
@@ -127,17 +156,25 @@ class Patch:
     def apply(self) -> Change:
         """Make all changes."""
         if self._made or self._gone:
+            renamed = {name: self._final(name) for name in self._renamed}
             fresh = onnx.GraphProto()
             for i, node in enumerate(self.graph.node):
                 if i not in self._gone:
                     fresh.node.append(node)
                 fresh.node.extend(self._made.get(i, ()))
+            for node in fresh.node if renamed else ():
+                rename_reads(node, renamed)
             domains = {node.domain for node in fresh.node} - {o.domain for o in self.draft.proto.opset_import}
             if MICROSOFT in domains:
                 self.draft.proto.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
             del self.graph.node[:]
             self.graph.node.MergeFrom(fresh.node)
         return Change(self.sites, self.derived)
+
+    def _final(self, name: str) -> str:
+        while name in self._renamed:
+            name = self._renamed[name]
+        return name
 
 
 def standard(node: onnx.NodeProto) -> bool:

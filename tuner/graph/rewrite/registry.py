@@ -14,11 +14,13 @@ from .gelu import gelu
 from .hardswish import hardswish
 from .layernorm import layernorm
 from .patch import Change, Image
+from .scales import scales
 
 REWRITES: Mapping[str, Callable[[Draft], Change]] = {
     "hardswish": hardswish,
     "gelu": gelu,
     "layernorm": layernorm,
+    "scales": scales,
 }
 """Name → rewrite, in the order they are made."""
 
