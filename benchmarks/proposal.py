@@ -1,10 +1,10 @@
 """What proposing and recording a trial costs in a large study: `python -m benchmarks.proposal`.
 
 A synthetic study in SQLite: 100 layers, 8 types of glue, 2 rewrites, the global settings and a calibrator for each
-layer, with 1,000 trials told and 112 probes. Each strategy goes on with it for a few trials; timed are, per trial, reading
-the history, the strategy's proposal (the probes it asks for are answered, and their number is shown), and recording the
-trial's start and its end. Nothing is built or evaluated. `history+` is reading it again after the end, as the search
-does for the view. `--open` leaves every layer's calibrator to the search, otherwise all inherit.
+layer, with 1,000 trials told and 112 probes. Each strategy goes on with it for a few trials; timed are, per trial,
+reading the history, the strategy's proposal (the probes it asks for are answered, and their number is shown), and
+recording the trial's start and its end. Nothing is built or evaluated. `history+` is reading it again after the end,
+as the search does for the view. `--open` leaves every layer's calibrator to the search, otherwise all inherit.
 """
 
 from __future__ import annotations

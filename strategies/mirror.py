@@ -20,7 +20,7 @@ from .recipes import drop_of
 FAR = 1e6
 """Stands for a number that is not known and surely no good one."""
 _NAME = "mirror"
-_NEVER = datetime(2000, 1, 1)  # noqa: DTZ001 - a mark, and Optuna's times have no zone
+_NEVER = datetime(2000, 1, 1)
 
 
 class Mirror(InMemoryStorage):

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from .base import History, Outcome, Recipe, Space
 from .exhaustive import recipes
-from .mirror import Mirror, distributions_of, frozen, pending, sampled, usable
+from .mirror import FAR, Mirror, distributions_of, frozen, pending, sampled, usable
 from .recipes import drop_of
 
 POPULATION = 20
@@ -33,8 +34,12 @@ class Sampling:
 
     def __init__(self) -> None:
         self._space: Space | None = None
-        self._target = math.nan
-        self._forget()
+        self._target, self._pareto = math.nan, False
+        self._distributions: dict[str, CategoricalDistribution] = {}
+        self._frozen: dict[tuple[Outcome, float], FrozenTrial] = {}
+        self._population: list[Outcome] = []
+        self._generations: list[FrozenTrial] = []
+        self._mirrors = {1: Mirror(), 2: Mirror(2)}
 
     def tpe(self, history: History, salt: int = 0) -> Recipe | None:
         """A draw by multivariate TPE under the constraint drop ≤ target; None when every recipe was tried.
@@ -83,21 +88,24 @@ class Sampling:
         del self._generations[len(trials) :]
         self._population = trials
         self._mirrors[2].held = self._generations
-        asked = pending(len(trials), {_GENERATION: len(trials) // POPULATION})
+        generation = len(trials) // POPULATION
+        # The sampler gives parents in one order when it selects them and in another when it has kept them.
+        study = self._mirrors[2].study()
+        for earlier in range(1, generation + 1):
+            NSGAIISampler(population_size=POPULATION).get_parent_population(study, earlier)
         make = partial(NSGAIISampler, population_size=POPULATION)
-        return self._draw(history, 0, make, self._mirrors[2], asked)
+        return self._draw(history, 0, make, self._mirrors[2], pending(len(trials), {_GENERATION: generation}))
 
     def _single(
-        self, history: History, salt: int, make: Callable[..., BaseSampler], unknown: float | None = None
+        self, history: History, salt: int, make: Callable[..., BaseSampler], unknown: float = FAR
     ) -> Recipe | None:
         self._follow(history)
         trials = informative(history, usable(history, self._distributions))
-        options = {} if unknown is None else {"unknown": unknown}
         held = []
         for place, trial in enumerate(trials):
             made = self._frozen.get((trial, unknown))
             if made is None:
-                made = frozen(trial, place, history.target, self._distributions, **options)
+                made = frozen(trial, place, history.target, self._distributions, unknown=unknown)
                 self._frozen[trial, unknown] = made
             made.number = made._trial_id = place
             held.append(made)
@@ -120,20 +128,12 @@ class Sampling:
 
     def _follow(self, history: History) -> None:
         """Forget what belongs to another space or target."""
-        if self._space is history.space and self._target == history.target and self._pareto == history.pareto:
-            return
-        if self._space != history.space or self._target != history.target or self._pareto != history.pareto:
-            self._forget()
+        same = self._target == history.target and self._pareto == history.pareto
+        if not same or (self._space is not history.space and self._space != history.space):
             self._distributions = distributions_of(history.space)
+            self._frozen, self._population, self._generations = {}, [], []
+            self._mirrors = {1: Mirror(), 2: Mirror(2)}
         self._space, self._target, self._pareto = history.space, history.target, history.pareto
-
-    def _forget(self) -> None:
-        self._pareto = False
-        self._distributions = {}
-        self._frozen: dict[tuple[Outcome, float | None], FrozenTrial] = {}
-        self._population: list[Outcome] = []
-        self._generations: list[FrozenTrial] = []
-        self._mirrors = {1: Mirror(), 2: Mirror(2)}
 
 
 def informative(history: History, trials: list[Outcome]) -> list[Outcome]:
