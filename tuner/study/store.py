@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
 
 from ...errors import StudyError
-from ...strategies.base import History, Recipe, Space
+from ...strategies.base import CALIBRATOR_OF, INHERIT, History, Outcome, Recipe, Space
 from . import database, rows
 from .fingerprint import Fingerprint
 from .shield import shielded
@@ -68,6 +68,8 @@ class Store:
         self._id = study_id
         self._owner = owner
         self._finished: dict[int, TrialRecord] = {}
+        self._outcomes: dict[int, Outcome] = {}
+        self._settled = 0  # trials up to this id have all been read, told
         self._probes: dict[tuple[str, Recipe], float] = {}
         self._last_probe = -1
         self._scores: dict[str, list[tuple[str, TrialRecord]]] | None = None
@@ -82,6 +84,7 @@ class Store:
                 f"({about.get('version', 'unknown')}).\nUse that version, or start anew with --fresh."
             )
         self.choices = {parameter: tuple(values) for parameter, values in self.get(PARAMETERS).items()}
+        self._inherited = {name: INHERIT for name in self.choices if _inherits(name, INHERIT)}
         self._distributions = {
             parameter: distribution_to_json(CategoricalDistribution(values))
             for parameter, values in self.choices.items()
@@ -209,9 +212,15 @@ class Store:
     # trials
 
     def start(self, recipe: Recipe, phase: str) -> int:
-        """Record that a recipe is about to be scored. Returns the trial's number."""
+        """Record that a recipe is about to be scored. Returns the trial's number.
+
+        Calibrators that a layer inherits are not stored: they would be half of all rows, and half of the bars of the
+        dashboard's importances, without telling anything.
+        """
         params = {
-            name: (values.index(recipe[name]), self._distributions[name]) for name, values in self.choices.items()
+            name: (values.index(recipe[name]), self._distributions[name])
+            for name, values in self.choices.items()
+            if not _inherits(name, recipe[name])
         }
         user = {"phase": phase, "recipe_hash": recipe_hash(recipe)}
         with self._transaction() as connection:
@@ -272,11 +281,13 @@ class Store:
     def trials(self) -> list[TrialRecord]:
         """All trials by number. Only what is new or unfinished since the last call is read."""
         with self._transaction() as connection:
-            ids = rows.trial_ids(connection, self._id)
+            ids = rows.trial_ids(connection, self._id, after=self._settled)
             new = [
                 (row.trial_id, self._record(row))
                 for row in rows.read_trials(connection, [i for i in ids if i not in self._finished])
             ]
+        unsettled = [trial_id for trial_id, record in new if record.state == "running"]
+        self._settled = max([self._settled, *ids]) if not unsettled else min(unsettled) - 1
         self._finished.update((trial_id, record) for trial_id, record in new if record.state != "running")
         running = [record for _, record in new if record.state == "running"]
         return sorted([*self._finished.values(), *running], key=lambda record: record.number)
@@ -333,7 +344,7 @@ class Store:
             space=space,
             target=self.target_drop,
             objective=objective,
-            trials=tuple(trial.outcome() for trial in told if self._built[trial.number]),
+            trials=tuple(self._outcome(trial) for trial in told if self._built[trial.number]),
             probes=self.probes(),
             seed=seed,
             max_trials=max_trials,
@@ -399,6 +410,12 @@ class Store:
 
     # inside
 
+    def _outcome(self, record: TrialRecord) -> Outcome:
+        """A told trial's outcome, the same object every time: strategies remember what they made of it."""
+        if record.number not in self._outcomes:
+            self._outcomes[record.number] = record.outcome()
+        return self._outcomes[record.number]
+
     def _transaction(self) -> AbstractContextManager[Connection]:
         return database.transaction(self.storage.engine, self.url)
 
@@ -421,7 +438,8 @@ class Store:
         return record
 
     def _record(self, row: rows.TrialRow) -> TrialRecord:
-        chosen = {name: self.choices[name][int(index)] for name, index in row.params.items() if name in self.choices}
+        chosen = dict(self._inherited) if row.params else {}
+        chosen |= {name: self.choices[name][int(index)] for name, index in row.params.items() if name in self.choices}
         return TrialRecord.of(
             row.number,
             Recipe(chosen),
@@ -442,6 +460,11 @@ def names(url: str, *, timeout: float = 30.0) -> list[str]:
             return list(rows.study_ids(connection))
     finally:
         storage.engine.dispose()
+
+
+def _inherits(name: str, value: str) -> bool:
+    """Whether this is a layer's calibrator that inherits."""
+    return value == INHERIT and name.startswith(CALIBRATOR_OF)
 
 
 def _found_or_made(storage: RDBStorage, name: str, attributes: Mapping[str, Any]) -> int:

@@ -191,7 +191,7 @@ def _plain(value: Any) -> Any:
 
 def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two `scored_on` give the same metric: everything but the number of threads is equal."""
-    return {k: v for k, v in one.items() if k != "threads"} == {k: v for k, v in other.items() if k != "threads"}
+    return one == other or {k: v for k, v in one.items() if k != "threads"} == {k: v for k, v in other.items() if k != "threads"}
 
 
 def encode(recipe: Mapping[str, str], choices: Mapping[str, tuple[str, ...]]) -> str:
