@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BETS = np.array([0.004, 0.008, 0.016, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0])
+BETS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.0])
 """Shares of the largest bet. Small ones win where rare losses are looked for, great ones where rare gains are."""
 
 _ROUNDING = 1e-12
