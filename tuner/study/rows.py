@@ -169,9 +169,7 @@ def finish_trial(
     return trial_id
 
 
-def trial_ids(
-    connection: Connection, study_id: int, state: TrialState | None = None, *, after: int = 0
-) -> list[int]:
+def trial_ids(connection: Connection, study_id: int, state: TrialState | None = None, *, after: int = 0) -> list[int]:
     """Ids of a study's trials, by age; of those above `after`."""
     query = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id, TRIALS.c.trial_id > after)
     if state is not None:

@@ -191,7 +191,9 @@ def _plain(value: Any) -> Any:
 
 def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two `scored_on` give the same metric: everything but the number of threads is equal."""
-    return one == other or {k: v for k, v in one.items() if k != "threads"} == {k: v for k, v in other.items() if k != "threads"}
+    if one == other:  # as a rule, and asked of a thousand trials at every step
+        return True
+    return {k: v for k, v in one.items() if k != "threads"} == {k: v for k, v in other.items() if k != "threads"}
 
 
 def encode(recipe: Mapping[str, str], choices: Mapping[str, tuple[str, ...]]) -> str:
