@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from . import glue
-from .base import Action, History, Outcome, Recipe
-from .bisection import bisect
+from .base import Action, History, Outcome, Recipe, Score
+from .bisection import bisect, prefixes
 from .pareto import Pareto
+from .polish import incumbent, polish
 from .pruning import prune
 from .recipes import holds, settings_of
-from .refinement import refine
+from .refinement import refine, unmet
 from .replay import Procedure, Unknown, replay
 from .sampling import Sampling
 from .screening import screen
 from .sensitivity import order, sensitivities
+from .speed import with_int8
+from .timed import Timed, hold
 
 
 class Auto:
-    """Screen, probe, bisect, prune, refine.
+    """As few evaluations as possible to a recipe that holds the target at the least cost.
+
+    Where the cost is computed (objectives `ops` and `size`), all layers in int8 cost least:
 
     1. Screening: calibrators and symmetries at all-int8, ranked by a label-free probe, the best few scored.
     2. Where none holds the target: each layer's sensitivity by a probe, and a bisection with the metric along
        sensitivity per price to the shortest list of fallbacks that holds.
-    3. Objective latency: which glue is faster in int8.
-    4. Pruning: needless fallbacks made int8 again, in halving chunks, then singly.
-    5. Refinement: exchanges of fallbacks by a model of the drop, a check that no single fallback is needless, and
+    3. Pruning: needless fallbacks made int8 again, in halving chunks, then singly.
+    4. Refinement: exchanges of fallbacks by a model of the drop, a check that no single fallback is needless, and
        TPE around the best. It ends when the cost is within 2 % of all layers in int8, or when 20 trials have brought
-       nothing (8 where the cost is measured).
+       nothing.
+
+    Where it is measured (`latency`), the clock comes first:
+
+    1. Speed: the fastest recipe whatever it loses, by latency probes and a model of them (`speed.py`).
+    2. Screening on that recipe.
+    3. Where none holds: sensitivities, and a bisection along time gained against sensitivity (`tradeoff.py`).
+    4. Polish: what two models, of time and drop, still hold for faster; then each float layer by itself (`polish.py`).
 
     Where the front of cost against drop is asked for, all this is `pareto`'s business instead.
 
-    All of 1–4 is replayed from the history at each call, 5 is a function of the history as it stands.
+    The last step is a function of the history as it stands, all before is replayed from it at each call.
     """
 
     name = "auto"
@@ -43,10 +53,20 @@ class Auto:
         if history.pareto:
             return self._pareto.next(history)
         try:
+            if history.objective == "latency":
+                return self._timed(history, replay(hold(history), history))
             replay(_procedures(history), history)
         except Unknown as missing:
             return missing.action
         return refine(history, self._sampling)
+
+    def _timed(self, history: History, found: Timed) -> Action:
+        best = incumbent(history)
+        if best is not None:
+            return polish(history, found, best)
+        # Not even a few layers: perhaps the rewrites alone are faster.
+        floated = with_int8(history.space, found.clock.settings, ())
+        return unmet(history, self._sampling) if floated in history.scored else Score(floated, "float")
 
 
 def _procedures(history: History) -> Procedure[Outcome | None]:
@@ -62,11 +82,10 @@ def _procedures(history: History) -> Procedure[Outcome | None]:
         sensitivity = yield from sensitivities(history, settings)
         ranking = order(space, sensitivity, space.free_layers)
         allowance = None if history.max_trials is None else max(1, history.max_trials - screened.scores)
-        bisected = yield from bisect(history, settings, ranking, sensitivity, best, allowance)
+        path = prefixes(space, settings, ranking, sensitivity)
+        bisected = yield from bisect(history, *path, best, allowance)
         if bisected.outcome is None:
             return None
         infeasible = bisected.infeasible
         best = bisected.outcome
-    if history.objective == "latency":
-        best = yield from glue.explore(history, best)
     return (yield from prune(history, best, sensitivity, infeasible))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 CALIBRATOR = "activation/calibrator"
 ACTIVATION_SYMMETRY = "activation/symmetry"
@@ -147,8 +147,8 @@ class Space:
         )
 
     @cached_property
-    def composed(self) -> dict[object, Recipe]:
-        """Recipes composed before (`recipes.compose`): a memory for speed alone."""
+    def composed(self) -> dict[object, Any]:
+        """What a replay would compute again at every step (`recipes.compose` and others): a memory for speed alone."""
         return {}
 
     def default(self) -> Recipe:

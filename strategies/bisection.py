@@ -1,4 +1,4 @@
-"""The shortest prefix of an order of fallbacks that holds the target, by the real metric."""
+"""The first recipe of a path towards float that holds the target, by the real metric."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .base import History, Outcome, Recipe
+from .base import History, Outcome, Recipe, Space
 from .recipes import Settings, compose, drop_of, holds
 from .replay import Procedure, score
 
@@ -23,14 +23,9 @@ class Bisected:
 
 
 def bisect(
-    history: History,
-    settings: Settings,
-    order: Sequence[str],
-    sensitivity: Mapping[str, float],
-    start: Outcome,
-    allowance: int | None,
+    history: History, path: Sequence[Recipe], remaining: Sequence[float], start: Outcome, allowance: int | None
 ) -> Procedure[Bisected]:
-    """Search k so that the first k of `order` in float hold the target and k-1 do not.
+    """Search k so that recipe k of a path holds the target and recipe k-1 does not.
 
     Bisection, its next point interpolated: the drop is taken as linear in the summed sensitivity of what is still
     int8. Where two steps have not halved the bracket, the middle is taken, so that it ends in O(log n) trials
@@ -38,14 +33,12 @@ def bisect(
 
     Args:
         history: What is known.
-        settings: Global settings of all the recipes.
-        order: All free layers, the first to fall back first.
-        sensitivity: Layer → distance it causes.
-        start: The outcome with nothing in float (infeasible).
+        path: From the recipe of `start` to one with nothing in int8, ever fewer layers in int8.
+        remaining: Of each of them the summed sensitivity of what is int8.
+        start: The outcome of the first one (infeasible).
         allowance: Trials left for this, None for no bound. The last one plays safe while nothing is feasible.
     """
-    remaining = _remaining(order, sensitivity)
-    low, high = 0, len(order)
+    low, high = 0, len(path) - 1
     low_drop, high_drop = drop_of(start), 0.0
     found: Outcome | None = None
     infeasible = [start.recipe]
@@ -57,7 +50,7 @@ def bisect(
             middle, slow, width = (low + high) // 2, 0, high - low
         else:
             middle = _interpolate(remaining, low, high, low_drop, high_drop, aim)
-        outcome = yield from score(compose(history.space, settings, floats=order[:middle]), "bisect")
+        outcome = yield from score(path[middle], "bisect")
         steps += 1
         if holds(history, outcome):
             high, high_drop, found = middle, drop_of(outcome), outcome
@@ -69,12 +62,22 @@ def bisect(
     return Bisected(found, tuple(infeasible))
 
 
-def _remaining(order: Sequence[str], sensitivity: Mapping[str, float]) -> list[float]:
-    """Summed sensitivity of what is int8 with the first k in float, for k = 0 … n."""
+def prefixes(
+    space: Space, settings: Settings, order: Sequence[str], sensitivity: Mapping[str, float]
+) -> tuple[list[Recipe], list[float]]:
+    """The path on which layers fall back in an order, glue in float, and what remains at each step.
+
+    Args:
+        space: Of the recipes.
+        settings: Global settings of all of them.
+        order: All free layers, the first to fall back first.
+        sensitivity: Layer → distance it causes.
+    """
+    path = [compose(space, settings, floats=order[:count]) for count in range(len(order) + 1)]
     sums = [0.0]
     for name in reversed(order):
         sums.append(sums[-1] + sensitivity.get(name, 0.0))
-    return sums[::-1]
+    return path, sums[::-1]
 
 
 def _interpolate(remaining: Sequence[float], low: int, high: int, low_drop: float, high_drop: float, aim: float) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import product
+from typing import TypeVar
 
 from .base import (
     ACTIVATION_SYMMETRY,
@@ -19,6 +20,8 @@ from .base import (
     Space,
 )
 
+T = TypeVar("T")
+
 GLOBALS = tuple(GLOBAL_CHOICES)
 Settings = Mapping[str, str]
 """Values of the global parameters, and of rewrites and layers' own calibrators where they are not the first offered."""
@@ -27,9 +30,14 @@ Settings = Mapping[str, str]
 def compose(space: Space, settings: Settings, *, floats: Collection[str] = (), glue: Collection[str] = ()) -> Recipe:
     """As `compose_anew`, remembered: a replay asks for the same hundreds of recipes at every step."""
     key = (tuple(sorted(settings.items())), frozenset(floats), frozenset(glue))
-    known = space.composed.get(key)
-    if known is None:
-        known = space.composed[key] = compose_anew(space, settings, floats=floats, glue=glue)
+    return remembered(space, key, lambda: compose_anew(space, settings, floats=floats, glue=glue))
+
+
+def remembered(space: Space, key: object, compute: Callable[[], T]) -> T:
+    """The value of a pure function whose arguments are in the key, from the space's memory where it is there."""
+    if key not in space.composed:
+        space.composed[key] = compute()
+    known: T = space.composed[key]
     return known
 
 

@@ -8,17 +8,14 @@ from itertools import combinations
 
 import numpy as np
 
-from .base import LAYER, OP, Action, History, Outcome, Recipe, Score, Space, Stop
+from .base import LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
 from .dropmodel import DropModel, fit
-from .glue import cheaper
 from .pruning import singles
 from .recipes import activation_settings, compose, floats_of, glue_of, settings_of
 from .sampling import Sampling
 from .sensitivity import known, order
 
 PATIENCE = 20
-PATIENCE_TIMED = 8
-"""Where the cost is measured, what single layers change drowns in the clock's noise."""
 _NEAR = 0.02
 _JOINT = "joint"
 _EXCHANGE = "exchange"
@@ -36,17 +33,17 @@ _DRAWS = 4
 
 def refine(history: History, sampling: Sampling) -> Action:
     """The next action once the procedures of `auto` are through: a function of the history as it stands."""
-    best = incumbent(history)
+    best = history.best
     if best is None:
-        return _unmet(history, sampling)
+        return unmet(history, sampling)
     space = history.space
     floats = floats_of(space, best.recipe)
-    if not floats and history.objective != "latency":
+    if not floats:
         return Stop("every layer that may be int8 is, and the target holds")
     sensitivity = known(history, settings_of(best.recipe))
     likely, unlikely = singles(history, best, sensitivity)
-    idle = since(history, best)
-    patience = history.patience or (PATIENCE if history.objective != "latency" else PATIENCE_TIMED)
+    idle = since(history)
+    patience = history.patience or PATIENCE
     near = _near(history, best)
     # A budget's last trials are for the proof that every fallback is needed.
     left = math.inf if history.max_trials is None else history.max_trials - len(history.trials)
@@ -58,7 +55,7 @@ def refine(history: History, sampling: Sampling) -> Action:
             return Score(recipe, _EXCHANGE)
     if likely or unlikely:
         return Score((likely + unlikely)[0], "prune")
-    needed = ", and none of the float layers can be int8 again by itself" if floats else ""
+    needed = ", and none of the float layers can be int8 again by itself"
     if near:
         return Stop(f"within 2 % of the cost of all layers in int8{needed}")
     if idle >= patience:
@@ -67,38 +64,27 @@ def refine(history: History, sampling: Sampling) -> Action:
     return Score(recipe, _JOINT) if recipe else Stop("every recipe has been scored")
 
 
-def incumbent(history: History) -> Outcome | None:
-    """The best feasible trial; a measured cost must beat an earlier one beyond the clock's noise."""
-    if history.objective != "latency":
-        return history.best
-    best: Outcome | None = None
-    for trial in history.trials:
-        if history.feasible(trial) and trial.cost is not None and (best is None or cheaper(trial, best)):
-            best = trial
-    return best
-
-
 def _near(history: History, best: Outcome) -> bool:
-    """Whether a computed cost is so near that of all layers in int8 that trials are worth more than what is left."""
-    if history.objective == "latency" or best.cost is None:
+    """Whether the cost is so near that of all layers in int8 that trials are worth more than what is left."""
+    if best.cost is None:
         return False
     whole = [trial.cost for trial in history.trials if trial.cost and not floats_of(history.space, trial.recipe)]
     return bool(whole) and best.cost <= (1.0 + _NEAR) * min(whole)
 
 
-def since(history: History, best: Outcome) -> int:
-    """Trials after the last real improvement (by more than 0.2 % of the cost) up to the best one."""
+def since(history: History) -> int:
+    """Trials after the last real improvement (by more than 0.2 % of the cost)."""
     count, cost = 0, math.inf
     for trial in history.trials:
         improves = history.feasible(trial) and trial.cost is not None and trial.cost < cost * (1.0 - _GAIN)
-        if improves and (history.objective != "latency" or trial.number <= best.number):
+        if improves:
             count, cost = 0, trial.cost or 0.0
         else:
             count += 1
     return count
 
 
-def _unmet(history: History, sampling: Sampling) -> Action:
+def unmet(history: History, sampling: Sampling) -> Action:
     """Nothing holds the target, not even single layers in the order of sensitivity: a last look by TPE."""
     tried = sum(trial.phase == _JOINT for trial in history.trials)
     recipe = sampling.tpe(history) if tried < (history.patience or PATIENCE) else None
@@ -179,14 +165,11 @@ def _joint(history: History, best: Outcome, sampling: Sampling) -> Recipe | None
         if proposal is None:
             return None
         differences = [name for name in proposal if proposal[name] != best.recipe[name]]
-        if history.objective == "latency":  # a calibrator does not make a model faster
-            differences = [name for name in differences if name.startswith((LAYER, OP))] or differences
         for _ in range(_DRAWS):
             size = int(rng.integers(1, min(_CHANGES, len(differences)) + 1))
             changes = {name: proposal[name] for name in _picked(rng, differences, size)}
             recipe = space.canonical(best.recipe.replace(changes))
-            if history.objective != "latency":
-                recipe = _made_cheaper(space, recipe, best.recipe, rng)
+            recipe = _made_cheaper(space, recipe, best.recipe, rng)
             if recipe not in history.scored:
                 return recipe
     return proposal

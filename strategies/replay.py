@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from .base import History, Outcome, Probe, Recipe, Score
+from .base import PROFILE, History, Outcome, Probe, Profile, Recipe, Score
 
 T = TypeVar("T")
 
 Procedure = Generator[Score | Probe, Any, T]
-"""Yields what it needs to know, is sent an `Outcome` (of a `Score`) or a float (of a `Probe`), returns a T."""
+"""Yields what it needs to know, returns a T.
+
+It is sent an `Outcome` for a `Score`, a `Profile` for a `Probe` of that kind, and a float for any other.
+"""
 
 
 class Unknown(Exception):  # noqa: N818 - no error: it carries the action whose outcome is not in the history
@@ -33,7 +36,7 @@ def replay(procedure: Procedure[T], history: History) -> T:
     Raises:
         Unknown: The history lacks an outcome; `.action` is the action to take.
     """
-    answer: Outcome | float | None = None
+    answer: Outcome | Profile | float | None = None
     while True:
         try:
             action = procedure.send(answer) if answer is not None else next(procedure)
@@ -41,7 +44,8 @@ def replay(procedure: Procedure[T], history: History) -> T:
             result: T = end.value
             return result
         if isinstance(action, Probe):
-            answer = history.probes.get((action.kind, action.recipe))
+            known = history.profiles.get(action.recipe) if action.kind == PROFILE else None
+            answer = known or history.probes.get((action.kind, action.recipe))
         else:
             answer = history.scored.get(action.recipe)
         if answer is None:
@@ -58,3 +62,15 @@ def distance(recipe: Recipe, phase: str) -> Procedure[float]:
     """Ask for one distance probe."""
     value: float = yield Probe("distance", recipe, phase)
     return value
+
+
+def latency(recipe: Recipe, phase: str) -> Procedure[float]:
+    """Ask for one latency probe: the cost under the objective latency."""
+    value: float = yield Probe("latency", recipe, phase)
+    return value
+
+
+def profile(recipe: Recipe, phase: str) -> Procedure[Profile]:
+    """Ask for one profile; an empty one where it fails."""
+    value: Profile | float = yield Probe(PROFILE, recipe, phase)
+    return value if isinstance(value, Profile) else Profile({}, {}, 0.0, 0.0)

@@ -11,9 +11,8 @@ The recipe of least predicted latency, of all 2^n, is a minimum cut (`cut.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -32,15 +31,43 @@ Term = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Prior:
+    """What the profiles say, and what was measured.
+
+    Attributes:
+        mean: Of the effects, float64 [n].
+        spread: Their standard deviations, float64 [n].
+        rows: Which effects each measured recipe has, float64 [measured, n].
+        costs: Measured cost less that of the float graph, float64 [measured].
+        noise: Standard deviations of the measurements, float64 [measured].
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    rows: np.ndarray
+    costs: np.ndarray
+    noise: np.ndarray
+
+    def drawn(self, gain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A draw from the posterior: one from the prior, moved by what it misses (Matheron's rule)."""
+        effects = self.mean + self.spread * rng.standard_normal(len(self.mean))
+        seen = self.rows @ effects + self.noise * rng.standard_normal(len(self.costs))
+        moved: np.ndarray = effects + gain @ (self.costs - seen)
+        return moved
+
+
+@dataclass(frozen=True)
 class TimeModel:
     """The posterior of all effects, in units of the float file's latency.
 
     Attributes:
         space: Of the recipes.
         ground: Cost with everything in float.
-        names: The variables (`layer/…`, `op/…`), then the borders, in the order of `mean`.
-        mean: Posterior mean of the effects, float64 [n].
-        covariance: Their posterior covariance, float64 [n, n].
+        variables: The layers and glue types (`layer/…`, `op/…`) that may be int8.
+        borders: The borders with one of them at an end.
+        mean: Posterior mean of the effects of both, float64 [n].
+        prior: Their prior.
+        gain: What the posterior makes of a residual of the measured costs, float64 [n, measured].
     """
 
     space: Space
@@ -48,11 +75,21 @@ class TimeModel:
     variables: tuple[str, ...]
     borders: tuple[Term, ...]
     mean: np.ndarray
-    covariance: np.ndarray
+    prior: Prior
+    gain: np.ndarray
 
     def cost(self, recipe: Mapping[str, str]) -> float:
         """Predicted cost of a recipe."""
         return self.ground + float(_row(self.variables, self.borders, recipe) @ self.mean)
+
+    def predicted(self, on: Collection[str]) -> float:
+        """Predicted cost with just these variables in int8."""
+        return self.cost(dict.fromkeys(on, "int8"))
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The variables that can be nothing but int8."""
+        return frozenset(name for name in self.variables if self.space.offered[name] == ("int8",))
 
     def fastest(
         self, penalty: Mapping[str, float] | None = None, draw: np.random.Generator | None = None
@@ -63,9 +100,7 @@ class TimeModel:
             penalty: Variable → what its int8 form costs beside time (λ · sensitivity).
             draw: Take a draw from the posterior instead of its mean (Thompson 1933).
         """
-        effects = self.mean
-        if draw is not None:
-            effects = draw.multivariate_normal(self.mean, self.covariance, method="svd", check_valid="ignore")
+        effects = self.mean if draw is None else self.prior.drawn(self.gain, draw)
         penalty = penalty or {}
         price = {name: effects[i] + penalty.get(name, 0.0) for i, name in enumerate(self.variables)}
         borders = []
@@ -83,11 +118,6 @@ class TimeModel:
             elif len(offered) == 1:
                 price[name] = float("-inf")
         return cheapest(price, borders)
-
-    @cached_property
-    def place(self) -> Mapping[str, int]:
-        """Variable → its index."""
-        return {name: index for index, name in enumerate(self.variables)}
 
 
 def fit(
@@ -109,7 +139,8 @@ def fit(
     borders = tuple(weights)
     means = np.zeros(len(variables) + len(borders))
     place = {name: index for index, name in enumerate(variables)}
-    _, profile, ground = floated
+    sizes = np.array(list(weights.values()))
+    recipe_of_ground, profile, ground = floated
     scale = ground / max(profile.total, _TINY)
     conversions = 0.0
     for recipe, other, cost in integers:
@@ -122,35 +153,25 @@ def fit(
             else:
                 kind = name.partition("/")[2]
                 means[place[name]] = other.glue.get(kind, 0.0) * theirs - profile.glue.get(kind, 0.0) * scale
-        crossed = _row(variables, borders, recipe)[len(variables) :]
-        elements = float(crossed @ np.array(list(weights.values()))) if borders else 0.0
+        row = _row(variables, borders, recipe)
+        elements = float(row[len(variables) :] @ sizes)
         if elements and not conversions:
-            conversions = max(0.0, other.conversions * theirs - profile.conversions * scale) / elements
-    means[len(variables) :] = [conversions * size for size in weights.values()]
-    typical = float(np.mean(np.abs(means[: len(variables)]))) if variables else 0.0
+            # All that the kernels alone do not explain: conversions, and fusions that the borders prevent.
+            conversions = max(0.0, cost - ground - float(row @ means)) / elements
+    means[len(variables) :] = conversions * sizes
+    ground -= float(_row(variables, borders, recipe_of_ground) @ means)  # what cannot be float is in it
+    # Where the profile says nothing, an effect may still be as large as an even share of the whole.
+    count = max(1, len(variables))
+    typical = max(float(np.abs(means[: len(variables)]).sum()) / count, ground / count)
     spread = _DOUBT * np.abs(means)
     spread[: len(variables)] = np.hypot(spread[: len(variables)], _DOUBT * typical) + _TINY
-    spread[len(variables) :] += _TINY
-    return _posterior(space, ground, variables, borders, means, spread**2, measured)
-
-
-def _posterior(
-    space: Space,
-    ground: float,
-    variables: tuple[str, ...],
-    borders: tuple[Term, ...],
-    means: np.ndarray,
-    variances: np.ndarray,
-    measured: Mapping[Recipe, float],
-) -> TimeModel:
-    rows = np.array([_row(variables, borders, recipe) for recipe in measured]).reshape(len(measured), -1)
+    spread[len(variables) :] += _DOUBT * typical / 10
+    rows = np.array([_row(variables, borders, recipe) for recipe in measured]).reshape(len(measured), len(means))
     costs = np.array(list(measured.values()))
-    residual = costs - ground - rows @ means
-    total = (rows * variances) @ rows.T + np.diag((NOISE * costs) ** 2)
-    gain = np.linalg.solve(total, rows * variances).T if len(measured) else np.zeros((len(means), 0))
-    mean = means + gain @ residual
-    covariance = np.diag(variances) - gain @ (rows * variances)
-    return TimeModel(space, ground, variables, borders, mean, covariance)
+    prior = Prior(means, spread, rows, costs - ground, NOISE * costs)
+    total = (rows * spread**2) @ rows.T + np.diag(prior.noise**2)
+    gain = np.linalg.solve(total, rows * spread**2).T if len(measured) else np.zeros((len(means), 0))
+    return TimeModel(space, ground, variables, borders, means + gain @ (prior.costs - rows @ means), prior, gain)
 
 
 def _borders(found: Iterable[Border], variables: tuple[str, ...]) -> dict[Term, float]:

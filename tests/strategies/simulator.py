@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from autoquant.strategies import base
-from autoquant.strategies.base import Action, History, Outcome, Probe, Recipe, Score, Space, Stop, Strategy
+from autoquant.strategies.base import (
+    Action,
+    History,
+    Outcome,
+    Probe,
+    Profile,
+    Recipe,
+    Score,
+    Space,
+    Stop,
+    Strategy,
+)
 
 
 def make_space(
@@ -110,6 +121,17 @@ class Problem:
         cost -= sum(self.glue_gain.get(op, -0.05) for op in recipe.glue("int8"))
         return cost * (1.0 + self.clock * noise(recipe, self.seed + 1))
 
+    def profile(self, recipe: Recipe) -> Profile:
+        """As the runtime would tell: each layer's share of the time, and what is left."""
+        layers = {name: share * (0.5 if recipe[name] == "int8" else 1.0) for name, share in self.space.shares.items()}
+        ops = [name.removeprefix(base.OP) for name in self.space.ops]
+        on = recipe.glue("int8")
+        glue = {op: 0.2 - (self.glue_gain.get(op, -0.05) if op in on else 0.0) for op in ops}
+        return Profile(layers, glue, 0.0, sum(layers.values()) + sum(glue.values()))
+
+    def measure(self, kind: str, recipe: Recipe) -> float:
+        return self.cost(recipe) if kind == base.LATENCY else self.distance(recipe)
+
     def outcome(self, number: int, action: Score) -> Outcome:
         drop = self.drop(action.recipe)
         return Outcome(number, action.recipe, "complete", 1.0 - drop, drop, self.cost(action.recipe), action.phase)
@@ -154,16 +176,19 @@ def run(
         if isinstance(action, Stop):
             return Run(history, action.reason, actions)
         assert action.recipe == problem.space.canonical(action.recipe), "recipes must be canonical"
-        trials, probes = history.trials, dict(history.probes)
-        if isinstance(action, Probe):
+        trials, probes, profiles = history.trials, dict(history.probes), dict(history.profiles)
+        if isinstance(action, Probe) and action.kind == base.PROFILE:
+            assert action.recipe not in profiles, "a profile must not be asked again"
+            profiles[action.recipe] = problem.profile(action.recipe)
+        elif isinstance(action, Probe):
             assert (action.kind, action.recipe) not in probes, "a probe must not be asked again"
-            probes[action.kind, action.recipe] = problem.distance(action.recipe)
+            probes[action.kind, action.recipe] = problem.measure(action.kind, action.recipe)
         else:
             assert action.recipe not in history.scored, "a recipe must not be scored again"
             number = len(trials)
             failed = Outcome(number, action.recipe, "failed", None, None, None, action.phase)
             trials = (*trials, failed if fail(number) else problem.outcome(number, action))
-        history = problem.history(trials=trials, probes=probes, max_trials=max_trials)
+        history = problem.history(trials=trials, probes=probes, profiles=profiles, max_trials=max_trials)
         assert len(trials) <= limit, "the strategy does not come to an end"
     return Run(history, None, actions)
 
@@ -178,14 +203,17 @@ def check_contract(make: Callable[[], Strategy], problem: Problem, *, max_trials
     veteran = make()
     trials: tuple[Outcome, ...] = ()
     probes: dict[tuple[str, Recipe], float] = {}
+    profiles: dict[Recipe, Profile] = {}
     step = max(1, len(done.actions) // 12)
     for position, action in enumerate(done.actions):
         if position % step == 0 or position == len(done.actions) - 1:
             shuffled = dict(sorted(probes.items(), key=lambda item: hash(item[0])))
-            history = problem.history(trials=trials, probes=shuffled, max_trials=max_trials)
+            history = problem.history(trials=trials, probes=shuffled, profiles=profiles, max_trials=max_trials)
             assert make().next(history) == action, "a fresh instance must go on as the first did"
             assert veteran.next(history) == action, "what an instance saw earlier must not matter"
-        if isinstance(action, Probe):
+        if isinstance(action, Probe) and action.kind == base.PROFILE:
+            profiles[action.recipe] = done.history.profiles[action.recipe]
+        elif isinstance(action, Probe):
             probes[action.kind, action.recipe] = done.history.probes[action.kind, action.recipe]
         elif isinstance(action, Score):
             trials = (*trials, done.history.trials[len(trials)])

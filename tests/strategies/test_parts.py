@@ -8,7 +8,7 @@ import pytest
 from autoquant.errors import OptionError
 from autoquant.strategies import base, exhaustive, registry
 from autoquant.strategies.base import Outcome, Probe, Recipe, Score
-from autoquant.strategies.bisection import bisect
+from autoquant.strategies.bisection import bisect, prefixes
 from autoquant.strategies.dropmodel import fit
 from autoquant.strategies.recipes import activation_settings, compose, floats_of, glue_of, price, settings_of
 from autoquant.strategies.replay import Unknown, distance, replay, score
@@ -82,7 +82,7 @@ def test_bisection_is_tight_and_logarithmic(count, seed, total, mismatch, spread
     found, _ = follow(sensitivities(history, chosen), problem)
     ranking = sorted(found, key=lambda name: -found[name])
     start = problem.outcome(0, Score(compose(problem.space, chosen), "screen"))
-    result, scored = follow(bisect(history, chosen, ranking, found, start, None), problem)
+    result, scored = follow(bisect(history, *prefixes(problem.space, chosen, ranking, found), start, None), problem)
     assert len(scored) <= 3 * np.log2(count) + 3
     needed = next(
         k for k in range(count + 1) if problem.drop(compose(problem.space, chosen, floats=ranking[:k])) <= 0.01

@@ -42,14 +42,15 @@ class Bench:
         """The bench with the target's own kernels, None where this machine has none."""
         return cls.on(CPU, target, threads) if target.name == "cpu" else None
 
-    def open(self, candidate: Candidate) -> ort.InferenceSession:
-        """A session of a candidate."""
+    def open(self, candidate: Candidate, profile_prefix: Path | None = None) -> ort.InferenceSession:
+        """A session of a candidate, with a profile of it under way where a prefix says where to write it."""
         return open_session(
             candidate.skeleton(),
             weights=candidate.weights,
             device=self.device,
             threads=self.threads,
             disabled_optimizers=_UNWANTED if self.simulated else (),
+            profile_prefix=profile_prefix,
         )
 
     def open_file(self, path: Path) -> ort.InferenceSession:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnxruntime as ort
 
+from ...errors import EvaluationError, ModelError
 from ...evaluators.base import Feed, Latency, Scored
 from ...evaluators.distance import outputs
 from ...evaluators.distances import KINDS
-from ...evaluators.racing import Stopped
-from ...errors import EvaluationError, ModelError
 from ...evaluators.profiling import kernel_times
+from ...evaluators.racing import Stopped
 from ...evaluators.stopwatch import Stopwatch
 from ...strategies.base import LATENCY, Profile, Recipe
 from ..calibration.ranges import Ranges
@@ -27,8 +27,8 @@ from ..quantization.variants import Builders
 from .baseline import Baseline
 from .bench import Bench
 from .inputs import Inputs
-from .timing import profiled
 from .racing import Racer
+from .timing import profiled
 from .trial import Measured
 
 PAIRS = 31
@@ -191,7 +191,8 @@ class Executor:
     def probe(self, kind: str, recipe: Recipe) -> float:
         """A distance (a kind of `evaluators/distances.py`) of a recipe's outputs from float on the probe samples.
 
-        Of the kind `latency`, the recipe's cost by the clock. Distances asked one after the other of the same recipe take one run of the model.
+        Of the kind `latency`, the recipe's cost by the clock. Distances asked one after the other of the same recipe
+        take one run of the model.
 
         Returns:
             Infinity where the recipe cannot be built or run.

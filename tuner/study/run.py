@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...evaluators.base import Feed
 from ...strategies.base import History, Space
@@ -49,11 +50,20 @@ class Run:
         """The study as a strategy sees it: what was scored as this run scores."""
         request = self.inputs.request
         whole = self.store.history(
-            self.space, objective=self.inputs.objective, seed=request.seed, max_trials=request.max_trials
+            self.space,
+            objective=self.inputs.objective,
+            seed=request.seed,
+            max_trials=request.max_trials,
+            here=self.clocked_on,
         )
         usable = {record.number for record in self.usable()}
         trials = tuple(trial for trial in whole.trials if trial.number in usable)
         return replace(whole, trials=trials, pareto=self.inputs.pareto, patience=request.patience)
+
+    @property
+    def clocked_on(self) -> dict[str, Any]:
+        """Where the clock of this run runs: the target's own kernels where they are here."""
+        return (self.inputs.real or self.inputs.bench).scored_on()
 
     @property
     def overtime(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import AutoquantError, EvaluationError, ModelError
 from ...evaluators.base import Scored
-from ...strategies.base import CALIBRATOR_OF, INHERIT, LAYER, OP, History, Probe, Recipe, Score, Stop
+from ...strategies.base import CALIBRATOR_OF, INHERIT, LATENCY, LAYER, OP, PROFILE, History, Probe, Recipe, Score, Stop
 from ...strategies.registry import make
 from . import stopping
 from .baseline import load_samples, save_samples
@@ -53,7 +53,7 @@ def search(run: Run) -> Ended:
                 if not stopping.fits(run, 0.0):
                     return stopping.over(run)
                 with run.clock.part("sensitivity"):
-                    run.store.put_probe(kind, recipe, run.executor.probe(kind, recipe))
+                    _probe(run, kind, recipe)
                 probed += 1
                 run.observer(Progressed(probed))
             case Score(recipe, word):
@@ -64,6 +64,15 @@ def search(run: Run) -> Ended:
                         score(run, recipe, word, history, stopping.watched(run))
                 except OutOfTime:
                     return stopping.over(run)
+
+
+def _probe(run: Run, kind: str, recipe: Recipe) -> None:
+    """Measure and record a probe, together with the machine where it needs the clock."""
+    if kind == PROFILE:
+        run.store.put_profile(recipe, run.executor.profile(recipe), run.clocked_on)
+    else:
+        value = run.executor.probe(kind, recipe)
+        run.store.put_probe(kind, recipe, value, run.clocked_on if kind == LATENCY else None)
 
 
 def score(

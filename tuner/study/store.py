@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
 
 from ...errors import StudyError
-from ...strategies.base import CALIBRATOR_OF, INHERIT, History, Outcome, Recipe, Space
+from ...strategies.base import CALIBRATOR_OF, INHERIT, PROFILE, History, Outcome, Profile, Recipe, Space
 from . import database, rows
 from .fingerprint import Fingerprint
 from .shield import shielded
@@ -70,7 +74,7 @@ class Store:
         self._finished: dict[int, TrialRecord] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._settled = 0  # trials up to this id have all been read, told
-        self._probes: dict[tuple[str, Recipe], float] = {}
+        self._probes: list[tuple[tuple[str, Recipe], float | Profile | None, dict[str, Any] | None]] = []
         self._last_probe = -1
         self._scores: dict[str, list[tuple[str, TrialRecord]]] | None = None
         self._space: Space | None = None
@@ -311,27 +315,69 @@ class Store:
 
     # probes
 
-    def put_probe(self, kind: str, recipe: Recipe, value: float) -> None:
-        """Record a probe. Infinity says that it failed."""
-        held = {"value": value if is_number(value) else None, "recipe": encode(recipe, self.choices)}
-        self.put({f"{PROBE}{kind}/{recipe_hash(recipe)}": held})
+    def put_probe(self, kind: str, recipe: Recipe, value: float, on: Mapping[str, Any] | None = None) -> None:
+        """Record a probe. Infinity says that it failed. `on`: the machine, where the value depends on it."""
+        self._put_probe(kind, recipe, value if is_number(value) else None, on)
 
-    def probes(self) -> dict[tuple[str, Recipe], float]:
-        """(kind, recipe) → value of all probes, infinity for one that failed."""
+    def put_profile(self, recipe: Recipe, profile: Profile | None, on: Mapping[str, Any]) -> None:
+        """Record a profile, None for one that failed."""
+        self._put_probe(PROFILE, recipe, asdict(profile) if profile else None, on)
+
+    def _put_probe(self, kind: str, recipe: Recipe, value: Any, on: Mapping[str, Any] | None) -> None:
+        held = {"value": value, "recipe": encode(recipe, self.choices)}
+        key = f"{PROBE}{kind}/{recipe_hash(recipe)}"
+        if on is not None:
+            held["on"] = dict(on)
+            key += f"@{hashlib.sha256(json.dumps(held['on'], sort_keys=True).encode()).hexdigest()[:12]}"
+        self.put({key: held})
+
+    def probes(self, here: Mapping[str, Any] | None = None) -> dict[tuple[str, Recipe], float]:
+        """(kind, recipe) → value of all probes, infinity for one that failed.
+
+        Args:
+            here: The machine: what was timed on one that does not compare is left out. None leaves out nothing.
+        """
+        self._read_probes()
+        return {
+            key: math.inf if value is None else value
+            for key, value, on in self._probes
+            if not isinstance(value, Profile) and (on is None or here is None or comparable(on, here))
+        }
+
+    def profiles(self, here: Mapping[str, Any]) -> dict[Recipe, Profile]:
+        """Recipe → its profile on this machine."""
+        self._read_probes()
+        return {
+            recipe: value
+            for (_, recipe), value, on in self._probes
+            if isinstance(value, Profile) and on is not None and comparable(on, here)
+        }
+
+    def _read_probes(self) -> None:
         with self._transaction() as connection:
             new = rows.attributes_after(connection, self._id, PROBE, self._last_probe)
         for row_id, key, held in new:
-            value = float("inf") if held["value"] is None else float(held["value"])
-            self._probes[key.split("/")[1], decode(held["recipe"], self.choices)] = value
+            kind, value = key.split("/")[1], held["value"]
+            if isinstance(value, dict):
+                value = Profile(**value)
+            self._probes.append(((kind, decode(held["recipe"], self.choices)), value, held.get("on")))
             self._last_probe = row_id
-        return dict(self._probes)
 
     # what a strategy sees, and what siblings know
 
-    def history(self, space: Space, *, objective: str, seed: int = 0, max_trials: int | None = None) -> History:
+    def history(
+        self,
+        space: Space,
+        *,
+        objective: str,
+        seed: int = 0,
+        max_trials: int | None = None,
+        here: Mapping[str, Any] | None = None,
+    ) -> History:
         """The study as a strategy sees it.
 
-        Interrupted trials say nothing and are left out; so are trials that today's options would not build.
+        Interrupted trials say nothing and are left out; so are trials that today's options would not build, and what
+        was timed elsewhere than `here`.
         """
         if space is not self._space:
             self._space, self._built = space, {}
@@ -345,7 +391,8 @@ class Store:
             target=self.target_drop,
             objective=objective,
             trials=tuple(self._outcome(trial) for trial in told if self._built[trial.number]),
-            probes=self.probes(),
+            probes=self.probes(here),
+            profiles=self.profiles(here) if here is not None else {},
             seed=seed,
             max_trials=max_trials,
         )

@@ -78,21 +78,6 @@ def profiled(kernels: Iterable[KernelTime], analysis: Analysis, graph: onnx.Grap
     return Profile(per_layer, per_type, conversions, total)
 
 
-def to_json(profile: Profile) -> dict[str, object]:
-    """A JSON-able form."""
-    return {
-        "layers": dict(profile.layers),
-        "glue": dict(profile.glue),
-        "conversions": profile.conversions,
-        "total": profile.total,
-    }
-
-
-def from_json(held: Mapping[str, object]) -> Profile:
-    """The inverse of `to_json`."""
-    return Profile(**held)  # type: ignore[arg-type]
-
-
 def _written(analysis: Analysis, graph: onnx.GraphProto) -> Iterator[tuple[str, str]]:
     """What a kernel of a layer may write: the outputs of its node, of its tail, and of the activations behind."""
     readers: dict[str, list[onnx.NodeProto]] = {}

@@ -127,7 +127,16 @@ class TrialRecord:
             self.cost,
             self.phase,
             estimate=self.drop_estimate,
+            cost_noise=self.cost_noise,
         )
+
+    @property
+    def cost_noise(self) -> float:
+        """Half the width of the cost's 95 % interval, relative to it; 0 where the cost is no time."""
+        if self.speedup_ci is None or not self.speedup or self.cost is None:
+            return 0.0
+        timed = math.isclose(self.cost * self.speedup, 1.0, rel_tol=1e-6)
+        return (self.speedup_ci[1] - self.speedup_ci[0]) / (2.0 * self.speedup) if timed else 0.0
 
     @classmethod
     def of(

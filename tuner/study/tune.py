@@ -8,6 +8,7 @@ from typing import Any
 from ... import __version__
 from ...errors import OutputError
 from ...evaluators.machine import versions
+from ...strategies.base import REWRITE
 from ..quantization.cost import shares
 from ..quantization.variants import Builders
 from . import baseline as baselines
@@ -34,6 +35,7 @@ from .space import build_space
 from .stopping import Ended
 from .store import BUILD, FINGERPRINT, TARGET_DROP, Store
 from .studies import BASELINE, RESULT, forget, location, require_same_inputs
+from .timing import borders
 
 SECONDS = "seconds"
 
@@ -199,6 +201,8 @@ def _prepare(
         fix=request.fix,
         per_layer_calibrators=request.per_layer_calibrators,
     )
+    rewritten = builder.builder({REWRITE + name: "on" for name in inputs.variants.names})
+    space = replace(space, borders=borders(rewritten.analysis, rewritten.ranges.shapes))
     executor = Executor(inputs, builder, ranges, measured, calibrated.probes, calibrated.timed)
     observer(
         SearchStarted(

@@ -1,0 +1,113 @@
+"""Objective latency, once the target is held: what is still faster, and the proof that no single layer is."""
+
+from __future__ import annotations
+
+import math
+
+from .base import LATENCY, Action, History, Outcome, Probe, Recipe, Score, Stop
+from .certificate import certificate
+from .dropmodel import DropModel, fit
+from .front import cheaper
+from .recipes import settings_of
+from .speed import MARGIN, timed, with_int8
+from .timed import Timed, int8_of
+from .timemodel import TimeModel
+from .tradeoff import path
+
+_LITTLE = 0.1
+_GAIN = 0.005
+_TINY = 1e-12
+_CERTIFIED = 96
+"""Latency probes of a study, at most, before a float layer is left uncertified."""
+_EXCHANGES = 4
+_REFUTED = 12
+
+
+def incumbent(history: History) -> Outcome | None:
+    """The fastest feasible trial; a measured cost must beat an earlier one beyond the noise of both."""
+    best: Outcome | None = None
+    for trial in history.trials:
+        if history.feasible(trial) and trial.cost is not None and (best is None or cheaper(trial, best)):
+            best = trial
+    return best
+
+
+def polish(history: History, found: Timed, best: Outcome) -> Action:
+    """The next action: an expected improvement, else the certificate of the best, else the end.
+
+    Both models, of the latency and of the drop, have learnt from every probe and trial; the recipe of the largest
+    chance to hold times time gained is timed and, if the clock agrees, scored. When none is worth it, or patience is
+    over, every float layer whose int8 form might be faster is timed in int8 by itself, and scored where it is.
+    """
+    idle = sum(trial.number > best.number for trial in history.trials)
+    if idle < (history.patience or _EXCHANGES):
+        recipe = _promising(history, found, best)
+        if recipe is not None:
+            return _timed_first(history, recipe, best, "exchange")
+    return _certify(history, found, best, idle)
+
+
+def _promising(history: History, found: Timed, best: Outcome) -> Recipe | None:
+    settings = settings_of(best.recipe)
+    drops = fit(history, settings, found.sensitivity, found.rate)
+    if drops is None or best.cost is None:
+        return None
+    space = history.space
+    times = found.clock.model(history)
+    measured = timed(history, found.clock.settings)
+    seen, worth = None, _GAIN * best.cost
+    for recipe in _candidates(history, times, drops, best):
+        if recipe in history.scored:
+            continue
+        chance = drops.chance(recipe)
+        on = int8_of(space, recipe)
+        cost = measured.get(found.clock.recipe(space, on), times.predicted(on))
+        if chance >= _LITTLE and chance * (best.cost - cost) > worth and cost < best.cost * (1.0 - MARGIN):
+            seen, worth = recipe, chance * (best.cost - cost)
+    return seen
+
+
+def _candidates(history: History, times: TimeModel, drops: DropModel, best: Outcome) -> list[Recipe]:
+    """The points of the trade-off as it is seen now, and the best with one or two changes."""
+    space, settings = history.space, settings_of(best.recipe)
+    effects = {name: max(_TINY, float(drops.mean[index])) for name, index in drops.place.items()}
+    found = list(path(times, times.fastest(), effects, settings)[0])
+    on = int8_of(space, best.recipe)
+    free = [name for name in times.variables if name not in times.required]
+    gain = {name: times.predicted(on - {name}) - times.predicted(on | {name}) for name in free}
+    into = sorted((n for n in free if n not in on and gain[n] > 0), key=lambda n: effects.get(n, 0.0) / gain[n])[:8]
+    out = sorted((n for n in free if n in on), key=lambda n: -effects.get(n, 0.0) / max(gain[n], _TINY))[:8]
+    changed = [on | {name} for name in into]
+    changed += [on | {one, two} for i, one in enumerate(into) for two in into[i + 1 :]]
+    changed += [(on | {one}) - {other} for one in into for other in out]
+    return [*found, *(with_int8(space, settings, chosen) for chosen in changed)]
+
+
+def _timed_first(history: History, recipe: Recipe, best: Outcome, phase: str) -> Action:
+    """Score a recipe, but time it first: a probe is cheap."""
+    if (LATENCY, recipe) not in history.probes:
+        return Probe(LATENCY, recipe, phase)
+    return Score(recipe, phase)
+
+
+def _certify(history: History, found: Timed, best: Outcome, idle: int) -> Action:
+    """Time, then score, every recipe with one float layer of the best in int8; the most gain predicted first."""
+    times = found.clock.model(history)
+    on = int8_of(history.space, best.recipe)
+    probed = sum(kind == LATENCY for kind, _ in history.probes)
+    open_layers = [f"layer/{entry.layer}" for entry in certificate(history, best.recipe).layers if not entry.refuted]
+    for name in sorted(open_layers, key=lambda name: times.predicted(on | {name})):
+        other = history.space.canonical(best.recipe.replace({name: "int8"}))
+        cost = history.probes.get((LATENCY, other))
+        if cost is None and probed >= _CERTIFIED:
+            continue
+        if cost is not None and idle >= max(_REFUTED, history.patience or 0):
+            break
+        if other not in history.scored and (cost is None or math.isfinite(cost)):
+            return _timed_first(history, other, best, "certify")
+    known = certificate(history, best.recipe)
+    if not known.layers:
+        return Stop("every layer that may be int8 is, and the target holds")
+    if known.complete:
+        return Stop("no float layer makes the model faster in int8 and holds the target")
+    return Stop(f"no better recipe in the last {idle} trials; {known} float layers are certified as needed")

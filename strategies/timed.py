@@ -1,0 +1,84 @@
+"""Objective latency: the fastest recipe first, then as little of it given up as the target asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .base import History, Outcome, Recipe, Space
+from .bisection import bisect
+from .recipes import Settings, drop_of, floats_of, glue_of, holds, remembered, settings_of
+from .replay import Procedure, distance
+from .screening import Screened, screen
+from .sensitivity import sensitivities
+from .speed import Clock, fastest, with_int8
+from .tradeoff import path
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What the procedures found.
+
+    Attributes:
+        clock: What predictions of the latency are made from.
+        outcome: A trial that holds the target, None where none was found.
+        sensitivity: Layer or glue type → distance it causes; empty where the fastest recipe held at once.
+        rate: Drop per summed sensitivity; None without sensitivities.
+    """
+
+    clock: Clock
+    outcome: Outcome | None
+    sensitivity: Mapping[str, float]
+    rate: float | None = None
+
+
+def hold(history: History) -> Procedure[Timed]:
+    """From the fastest recipe to one that holds the target.
+
+    The calibrators are screened on the fastest recipe, not on all layers in int8: what is slower in int8 anyway must
+    not cost accuracy. If none holds, layers and glue types fall back along `tradeoff.path`, and a bisection with the
+    metric finds the first point that does.
+    """
+    space = history.space
+    found = yield from fastest(history)
+    on = int8_of(space, found.recipe)
+    rewrites = found.clock.settings
+    screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
+    best = screened.outcome
+    if holds(history, best) or not space.free_layers:
+        return Timed(found.clock, best if holds(history, best) else None, {})
+    settings = settings_of(best.recipe)
+    sensitivity = dict((yield from sensitivities(history, settings)))
+    sensitivity |= yield from of_glue(space, settings, best.recipe)
+    drop = drop_of(best)
+    total = sum(sensitivity.get(name, 0.0) for name in on)
+    rate = drop / total if total > 0 and 0 < drop < float("inf") else None
+    key = ("path", tuple(found.measured.items()), tuple(sensitivity.items()), tuple(settings.items()), on)
+    points = remembered(space, key, lambda: path(found.clock.model(history, found.measured), on, sensitivity, settings))
+    bisected = yield from bisect(history, *points, best, _allowance(history, screened))
+    return Timed(found.clock, bisected.outcome, sensitivity, rate)
+
+
+def int8_of(space: Space, recipe: Recipe) -> frozenset[str]:
+    """The layers and glue types that are int8."""
+    floats = floats_of(space, recipe)
+    return frozenset([name for name in space.layers if name not in floats]).union(glue_of(space, recipe))
+
+
+def of_glue(space: Space, settings: Settings, recipe: Recipe) -> Procedure[dict[str, float]]:
+    """What each glue type in int8 adds to the distance."""
+    on = int8_of(space, recipe)
+    types = [name for name in glue_of(space, recipe) if len(space.offered[name]) > 1]
+    if not types:
+        return {}
+    whole = yield from distance(recipe, "sensitivity")
+    found = {}
+    for name in types:
+        found[name] = max(_TINY, whole - (yield from distance(with_int8(space, settings, on - {name}), "sensitivity")))
+    return found
+
+
+def _allowance(history: History, screened: Screened) -> int | None:
+    return None if history.max_trials is None else max(1, history.max_trials - screened.scores)
