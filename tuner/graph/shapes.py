@@ -36,6 +36,7 @@ def tensor_types(proto: onnx.ModelProto) -> dict[str, TensorType]:
     for value in trusted.graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
+    _stand_in(trusted.graph)
     try:
         inferred = shape_inference.infer_shapes(trusted).graph
     except (
@@ -60,8 +61,16 @@ def element_types(proto: onnx.ModelProto) -> dict[str, int]:
 
 
 _UNKNOWN = TensorType(0, None)
+_SHAPE_KEEPING = ("Gelu", "FastGelu", "BiasGelu", "QuickGelu")
 _INTEGER = ("Shape", "Size", "NonZero", "ArgMax", "ArgMin")
 _BOOLEAN = ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf")
+
+
+def _stand_in(graph: onnx.GraphProto) -> None:
+    """Put Identity for operators of ONNX Runtime that onnx does not know and that write what they read, in shape."""
+    for node in graph.node:
+        if node.domain == "com.microsoft" and node.op_type in _SHAPE_KEEPING:
+            node.CopyFrom(onnx.NodeProto(op_type="Identity", input=node.input[:1], output=node.output))
 
 
 def _of(value: onnx.ValueInfoProto) -> TensorType:

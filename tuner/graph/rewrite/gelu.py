@@ -19,6 +19,8 @@ _CUBIC = 0.044715
 def gelu(draft: Draft) -> Change:
     """com.microsoft Gelu for the Erf form, FastGelu for the Tanh form.
 
+    The bias of a MatMul before them stays an Add: ONNX Runtime makes a BiasGelu of both where it can, no faster.
+
     Requires: all of it element-wise in one tensor, in any order of operands and factors.
     Ensures: the same values to float rounding; no tensor that others read is gone.
     """

@@ -14,12 +14,18 @@ from .gelu import gelu
 from .hardswish import hardswish
 from .layernorm import layernorm
 from .patch import Change, Image
+from .pooling import pooling
 from .scales import scales
+from .shapes import shapes
+from .softmax import softmax
 
 REWRITES: Mapping[str, Callable[[Draft], Change]] = {
+    "softmax": softmax,
+    "shapes": shapes,
     "hardswish": hardswish,
     "gelu": gelu,
     "layernorm": layernorm,
+    "pooling": pooling,
     "scales": scales,
 }
 """Name → rewrite, in the order they are made."""
@@ -86,13 +92,19 @@ def _composed(image: Image, derived: Mapping[str, Image]) -> Image:
 
 
 def _tidy(draft: Draft) -> None:
-    """Take out the constants and declared types that nobody needs any more."""
+    """Take out the nodes, constants and declared types that nobody needs any more."""
     graph = draft.proto.graph
     wanted = {value.name for value in graph.output}
+    dead: list[int] = []
     written: set[str] = set()
-    for node in graph.node:
+    for i in range(len(graph.node) - 1, -1, -1):
+        node = graph.node[i]
+        if wanted.isdisjoint(node.output):
+            dead.append(i)
+            continue
         wanted |= reads(node)
         written.update(node.output)
+    draft.drop_nodes(dead)
     draft.drop_initializers([tensor.name for tensor in graph.initializer if tensor.name not in wanted])
     for i in range(len(graph.value_info) - 1, -1, -1):
         if graph.value_info[i].name not in written:
