@@ -63,10 +63,33 @@ def test_parameters_in_order_with_all_choices():
         "layer/body/Conv_1",
         "layer/embed",
         "layer/up",
+        "calibrator/stem/Conv",
+        "calibrator/body/Conv_1",
+        "calibrator/embed",
+        "calibrator/up",
     ]
     assert list(space.offered) == list(space.choices)
     assert space.choices["layer/up"] == PRECISIONS
     assert space.choices[CALIBRATOR] == CALIBRATORS
+
+
+def test_layers_have_calibrators_of_their_own_where_asked_for():
+    usual, asked = build(), build(per_layer_calibrators=True)
+    own = ("inherit", *CALIBRATORS)
+    assert usual.choices == asked.choices  # the study goes on, whatever is asked
+    assert {usual.choices[name] for name in usual.choices if name.startswith("calibrator/")} == {own}
+    assert usual.calibrators == ()
+    assert asked.calibrators == ("calibrator/stem/Conv", "calibrator/body/Conv_1", "calibrator/embed")
+    assert asked.offered["calibrator/up"] == ("inherit",)  # no integer kernel reads anything there
+
+
+def test_a_layer_s_calibrator_can_be_fixed():
+    space = build(fix={"calibrator/unembed": "mse", "calibrator/stem/Conv": "entropy"})
+    assert space.offered["calibrator/embed"] == ("mse",)  # named by a member of its group
+    assert space.offered["calibrator/stem/Conv"] == ("entropy",)
+    assert space.default()["calibrator/stem/Conv"] == "entropy"
+    with pytest.raises(OptionError, match="must be one of inherit, minmax"):
+        build(fix={"calibrator/embed": "sharp"})
 
 
 def test_offered_is_what_the_target_runs():

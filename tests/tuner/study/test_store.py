@@ -9,6 +9,7 @@ import optuna
 import pytest
 import sqlalchemy
 from autoquant.errors import StudyError
+from autoquant.strategies.base import Space
 from autoquant.tuner.study.database import url_of
 from autoquant.tuner.study.space import distributions
 from autoquant.tuner.study.store import Store, names
@@ -211,6 +212,51 @@ def test_probes(file: Path):
         assert store.probes() == {
             ("distance", recipe): float("inf") if i == 2 else i / 3 for i, recipe in enumerate(recipes)
         }
+
+
+def test_inherited_calibrators_are_not_stored_and_read_back(file: Path):
+    own = dict.fromkeys(("calibrator/block.0/Conv", "calibrator/block.1/Conv"), ("inherit", "minmax", "mse"))
+    usual = make_space(2)
+    space = Space({**usual.choices, **own}, {**usual.offered, **own})
+    recipe = space.default().replace({"calibrator/block.1/Conv": "mse"})
+    with make_store(file, space=space) as store:
+        store.complete(store.start(space.default(), "search"), measured())
+        store.complete(store.start(recipe, "search"), measured())
+        assert [trial.params.keys() - usual.choices.keys() for trial in store.study().trials] == [
+            set(),
+            {"calibrator/block.1/Conv"},
+        ]
+    with make_store(file, space=space) as store:
+        assert [trial.recipe for trial in store.trials()] == [space.default(), recipe]
+        outcomes = store.history(space, objective="ops").trials
+        assert all(a is b for a, b in zip(outcomes, store.history(space, objective="ops").trials, strict=True))
+
+
+def test_a_trial_that_ends_after_a_later_one_is_seen(file: Path):
+    space = make_space()
+    with make_store(file) as store, make_store(file) as other:
+        slow = store.start(space.default(), "search")
+        quick = other.start(space.default().replace({"op/Add": "fp32"}), "search")
+        other.complete(quick, measured())
+        assert [trial.state for trial in store.trials()] == ["running", "complete"]
+        other.complete(slow, measured())
+        assert [trial.state for trial in store.trials()] == ["complete", "complete"]
+
+
+def test_relatives_are_what_siblings_scored_in_full_the_cheapest_first(file: Path):
+    space = make_space()
+    glue = space.default().replace({"op/Add": "fp32"})
+    with make_store(file, "one", attributes={"objective": "ops"}) as store:
+        store.complete(store.start(space.default(), "search"), measured(cost=0.5))
+        store.complete(store.start(glue, "search"), measured(cost=0.4))
+        store.fail(store.start(glue.replace({"layer/block.0/Conv": "fp32"}), "search"), "broken")
+        assert store.relatives(SCORED_ON) == []
+    with make_store(file, "two", attributes={"objective": "size"}) as store:
+        store.complete(store.start(glue, "search"), measured(cost=0.1))
+    with make_store(file, "three", attributes={"objective": "ops"}) as store:
+        assert [record.cost for record in store.relatives(SCORED_ON)] == [0.4, 0.5, 0.1]
+        assert store.relatives(SCORED_ON)[0].recipe == glue
+        assert store.relatives({**SCORED_ON, "runtime": "0.0"}) == []
 
 
 def test_siblings_lend_scores(file: Path):
