@@ -1,21 +1,24 @@
-"""The front of cost against drop within a budget: one sweep from all-int8 to all-float, then a search around it."""
+"""The front of cost against drop in a budget: a sweep from the cheapest recipe to float, then a search around it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from .base import Action, History, Outcome, Recipe, Score, Stop
-from .expectation import Expectation, Variant, key
-from .front import cheaper, front, front_of, gain, loss, volume
-from .recipes import Settings, compose, free_glue, settings_of
+from .base import LATENCY, Action, History, Outcome, Recipe, Score, Stop
+from .expectation import Expectation, Priced, priced
+from .front import FLOAT_COST, front, front_of, gain, loss, volume
+from .recipes import Settings, compose, free_glue, remembered, settings_of
 from .replay import Procedure, Unknown, distance, replay, score
-from .screening import screen
+from .screening import Screened, screen
 from .sensitivity import order, sensitivities
+from .speed import Clock, fastest, with_int8
+from .timed import int8_of, of_glue
+from .tradeoff import path
 
 TRIALS = 24
 """The budget where none is given."""
@@ -24,28 +27,49 @@ REFINE = "refine"
 _WORTH = 0.002
 _PATIENCE = 6
 _CLOSE = 1.5
-_HARMLESS = 2.0
 _CHILDREN = 48
 _MUTATIONS = 2
 _TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What is known before the sweep: layer → sensitivity, and the variants, the most promising first."""
+class Variant:
+    """The recipes of one sweep: they share their settings.
 
-    sensitivity: Mapping[str, float]
-    variants: tuple[Variant, ...]
+    Attributes:
+        recipes: From the cheapest to float.
+        worse: Its drop relative to the first variant's, by the probes, until it has a trial of its own.
+    """
+
+    settings: Settings
+    recipes: Sequence[Recipe]
+    worse: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What is known before the sweep.
+
+    Attributes:
+        variants: The most promising first; none where nothing is left to choose.
+        sensitivity: Layer or glue type → what it costs in accuracy.
+        clock: What predicts latencies; None where costs are computed.
+    """
+
+    variants: tuple[Variant, ...] = ()
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
+    clock: Clock | None = None
 
 
 class Pareto:
     """Screen, probe, sweep λ, refine.
 
-    The sweep's recipes are the solutions of max Σ(gain − λ·sensitivity) over the layers, λ from 0 (all int8) to ∞ (all
-    float): prefixes of the order by sensitivity per gain, under the best settings, the second-best, and with int8 glue
-    where that is faster. The next one is that of the largest expected gain in hypervolume, drop and cost interpolated
-    between the trials of its sweep. When no prefix promises more, neighbours on the front are crossed and mutated (the
-    variation of NSGA-II, Deb et al. 2002) and the child of the largest expected gain is scored.
+    The sweep's recipes are the solutions of max Σ(gain − λ·sensitivity), λ from 0 (the cheapest) to ∞ (float), under
+    the best settings and the second-best: where the cost is computed, prefixes of the order by sensitivity per share,
+    where it is measured, the minimum cuts of `tradeoff.py`. The next one is that of the largest expected gain in
+    hypervolume; drops are interpolated between the trials of its sweep, costs likewise or predicted by the model of the
+    latency. When none promises more, neighbours on the front are crossed and mutated (the variation of NSGA-II, Deb et
+    al. 2002) and the child of the largest expected gain is scored.
     """
 
     name = "pareto"
@@ -61,7 +85,8 @@ class Pareto:
         size = len(front(history))
         if history.max_trials is None and len(history.trials) >= TRIALS:
             return Stop(f"a front of {size} points after {TRIALS} trials; --max-trials searches on")
-        recipe = _promising(history, ground, _prefixes(history, ground), least=_WORTH)
+        sweep = [recipe for variant in ground.variants for recipe in variant.recipes]
+        recipe = _promising(history, ground, sweep, least=_WORTH)
         if recipe is not None:
             return Score(recipe, SWEEP)
         recipe = _promising(history, ground, _children(history)) if _idle(history) < _PATIENCE else None
@@ -71,91 +96,115 @@ class Pareto:
 
 
 def _prepare(history: History) -> Procedure[Ground]:
-    """Screening, the float end where rewrites make it another model, the sensitivities, and glue by one trial."""
+    if history.objective == LATENCY:
+        return (yield from _by_the_clock(history))
     space = history.space
     screened = yield from screen(history)
     settings = settings_of(screened.outcome.recipe)
     if not space.free_layers:
-        return Ground({}, ())
-    if space.rewrites:
-        yield from score(compose(space, settings, floats=space.free_layers), SWEEP)
+        return Ground()
     sensitivity = yield from sensitivities(history, settings)
-    variants = [Variant(settings)]
-    ground = yield from distance(compose(space, settings), SWEEP)
-    for other in screened.ranked[1:2]:
-        value = yield from distance(compose(space, other), SWEEP)
-        if value <= _CLOSE * ground and math.isfinite(value):
-            variants.append(Variant(other, worse=max(value, _TINY) / max(ground, _TINY)))
-    if history.objective == "latency":
-        variants += yield from _with_glue(history, settings, ground)
-    return Ground(sensitivity, tuple(variants))
+    ranking = order(space, sensitivity, space.free_layers)
+
+    def sweep(settings: Settings) -> list[Recipe]:
+        return [compose(space, settings, floats=ranking[:length]) for length in range(len(ranking) + 1)]
+
+    variants = yield from _variants(screened, sweep)
+    return Ground(variants, sensitivity)
 
 
-def _with_glue(history: History, settings: Settings, ground: float) -> Procedure[list[Variant]]:
-    """The variant with all glue in int8 that does not ruin the outputs, if one trial says that it is faster."""
-    harmless = []
-    for name in free_glue(history.space):
-        value = yield from distance(compose(history.space, settings, glue=[name]), SWEEP)
-        if value <= _HARMLESS * ground:
-            harmless.append(name)
-    if not harmless:
-        return []
-    together = yield from score(compose(history.space, settings, glue=harmless), SWEEP)
-    plain = history.scored.get(compose(history.space, settings))
-    faster = together.state == "complete" and (plain is None or plain.state != "complete" or cheaper(together, plain))
-    return [Variant(settings, tuple(harmless))] if faster else []
-
-
-def _prefixes(history: History, ground: Ground) -> Iterable[Recipe]:
+def _by_the_clock(history: History) -> Procedure[Ground]:
+    """From the fastest recipe; the float end is a trial of its own where rewrites alone are faster than the file."""
     space = history.space
-    ranking = order(space, ground.sensitivity, space.free_layers)
-    for variant in ground.variants:
-        for length in range(len(ranking) + 1):
-            yield compose(space, variant.settings, floats=ranking[:length], glue=variant.glue)
+    found = yield from fastest(history)
+    on = int8_of(space, found.recipe)
+    rewrites = found.clock.settings
+    screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
+    settings = settings_of(screened.outcome.recipe)
+    if not space.free_layers:
+        return Ground()
+    floated, _, cost = found.clock.floated
+    if cost < FLOAT_COST and not int8_of(space, floated):
+        yield from score(floated, SWEEP)
+    sensitivity = dict((yield from sensitivities(history, settings)))
+    sensitivity |= yield from of_glue(space, settings, screened.outcome.recipe)
+
+    def sweep(settings: Settings) -> list[Recipe]:
+        settings = {**rewrites, **settings}
+        key = ("path", tuple(found.measured.items()), tuple(sensitivity.items()), tuple(settings.items()), on)
+        model = found.clock.model(history, found.measured)
+        return remembered(space, key, lambda: path(model, on, sensitivity, settings))[0]
+
+    variants = yield from _variants(screened, sweep)
+    return Ground(variants, sensitivity, found.clock)
+
+
+def _variants(screened: Screened, sweep: Callable[[Settings], list[Recipe]]) -> Procedure[tuple[Variant, ...]]:
+    """The sweep under the best settings, and under the second-best where the probes see little difference."""
+    first = Variant(settings_of(screened.outcome.recipe), sweep(settings_of(screened.outcome.recipe)))
+    ground = yield from distance(first.recipes[0], SWEEP)
+    found = [first]
+    for settings in screened.ranked[1:2]:
+        recipes = sweep(settings)
+        value = yield from distance(recipes[0], SWEEP)
+        if value <= _CLOSE * ground and math.isfinite(value):
+            worse = max(value, _TINY) / max(ground, _TINY)
+            found.append(Variant(settings_of(recipes[0]), recipes, worse))
+    return tuple(found)
 
 
 def _promising(history: History, ground: Ground, recipes: Iterable[Recipe], least: float = -math.inf) -> Recipe | None:
     """The recipe, not tried yet, of the largest expected gain in hypervolume; None where none exceeds `least`."""
-    space = history.space
-    kinds: dict[object, list[Outcome]] = {}
-    for trial in history.trials:
-        kinds.setdefault(key(space, trial.recipe), []).append(trial)
-    models: dict[object, tuple[Expectation, float]] = {}
-    for variant in reversed(ground.variants):  # the first where two are the same
-        own = kinds.get(variant.key(space), [])
-        lent = own or kinds.get(ground.variants[0].key(space), [])
-        model = Expectation(history, variant, ground.sensitivity, lent)
-        models[variant.key(space)] = (model, 1.0 if own else variant.worse)
+    cost = _expected_cost(history, ground)
+    drops = {}
+    lent = _under(history, ground.variants[0].settings)
+    for variant in ground.variants:
+        own = _under(history, variant.settings)
+        model = Expectation(history, ground.sensitivity, own or lent)
+        drops[_key(variant.settings)] = (model, 1.0 if own else variant.worse)
     points = [_point(history, trial.drop or 0.0, trial.cost or 0.0) for trial in front(history)]
     before = volume(points)
     found, value = None, least
     for recipe in recipes:
-        held = models.get(key(space, recipe))
+        held = drops.get(_key(settings_of(recipe)))
         if held is None or recipe in history.scored:
             continue
         model, worse = held
-        more = gain(_point(history, worse * model.drop(recipe), model.cost(recipe)), points, before)
+        more = gain(_point(history, worse * model.drop(recipe), cost(recipe)), points, before)
         if more > value:
             found, value = recipe, more
     return found
 
 
+def _expected_cost(history: History, ground: Ground) -> Priced:
+    return priced(history) if ground.clock is None else ground.clock.model(history).cost
+
+
+def _under(history: History, settings: Settings) -> list[Outcome]:
+    return [trial for trial in history.trials if settings_of(trial.recipe) == dict(settings)]
+
+
+def _key(settings: Settings) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(settings.items()))
+
+
 def _children(history: History) -> list[Recipe]:
     """Crossed and mutated neighbours on the front. A draw depends on the seed and the number of trials alone."""
+    space = history.space
     rng = np.random.default_rng([abs(history.seed), len(history.trials)])
     parents = [trial.recipe for trial in front(history)]
     if not parents:
         return []
     pairs = list(pairwise(parents)) or [(parents[0], parents[0])]
-    layers = history.space.free_layers
+    names = (*space.free_layers, *(free_glue(space) if history.objective == LATENCY else ()))
     children = []
     for _ in range(_CHILDREN):
         one, other = pairs[int(rng.integers(len(pairs)))]
-        chosen = {name: (one, other)[int(rng.integers(2))][name] for name in layers}
-        for index in rng.choice(len(layers), size=min(len(layers), int(rng.integers(_MUTATIONS + 1))), replace=False):
-            name = layers[int(index)]
-            chosen[name] = "int8" if chosen[name] != "int8" else history.space.fallback(name)
-        children.append(history.space.canonical((one, other)[int(rng.integers(2))].replace(chosen)))
+        chosen = {name: (one, other)[int(rng.integers(2))][name] for name in names}
+        for index in rng.choice(len(names), size=min(len(names), int(rng.integers(_MUTATIONS + 1))), replace=False):
+            name = names[int(index)]
+            chosen[name] = "int8" if chosen[name] != "int8" else space.fallback(name)
+        children.append(space.canonical((one, other)[int(rng.integers(2))].replace(chosen)))
     return children
 
 

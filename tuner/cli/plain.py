@@ -115,10 +115,11 @@ def baseline(event: BaselineScored) -> str:
 
 def search(event: SearchStarted) -> str:
     """What is searched, in a line."""
-    text = (
-        f"searching {write.many(event.layers, 'layer')}: drop at most {event.target}, "
-        f"least {event.objective}, strategy {event.strategy}"
-    )
+    cost, with_drop, _ = event.objective.partition(",")
+    aim = f"drop at most {event.target}, least {cost}"
+    if with_drop:
+        aim = f"the front of {cost} against drop, {event.target} of interest"
+    text = f"searching {write.many(event.layers, 'layer')}: {aim}, strategy {event.strategy}"
     if event.max_trials is not None:
         text += f", at most {write.many(event.max_trials, 'trial')}"
     if event.timeout is not None:

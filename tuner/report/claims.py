@@ -35,6 +35,8 @@ def credit(latency: Mapping[str, Any] | None) -> str:
     if total == mine:
         return "all of it from rewriting the float graph"
     low, high = alone["speedup_ci"]
+    if latency["speedup_ci"][0] <= 1.0:
+        return f"rewriting the float graph alone: {write.speedup(mine)} ({write.interval((low, high), write.speedup)})"
     if low <= 1.0 <= high:
         return f"from int8; rewriting the float graph alone changes nothing beyond noise ({write.speedup(mine)})"
     return (

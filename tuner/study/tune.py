@@ -208,7 +208,7 @@ def _prepare(
         SearchStarted(
             layers=len(inputs.analysis.layers),
             target=str(request.target_drop),
-            objective=inputs.objective,
+            objective=inputs.asked,
             strategy=request.strategy,
             max_trials=request.max_trials,
             timeout=request.timeout,

@@ -54,6 +54,13 @@ def test_progress_is_told_now_and_then() -> None:
     assert log.getvalue().startswith("[0:00] baseline\n[0:10] baseline: 100")
 
 
+def test_a_front_is_announced_as_one() -> None:
+    log = io.StringIO()
+    PlainLog(log, Clock())(SearchStarted(50, "1%", "latency,drop", "auto", 24, None))
+    (line,) = lines(log)
+    assert line.startswith("searching 50 layers: the front of latency against drop, 1% of interest, strategy auto, at most")
+
+
 def test_budgets_resumption_and_reuse_are_said() -> None:
     log = io.StringIO()
     view = PlainLog(log, Clock())

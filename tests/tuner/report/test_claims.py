@@ -18,6 +18,8 @@ def test_what_rewriting_brought_and_what_int8_is_told_apart() -> None:
     assert both == "2.10×: 1.60× from rewriting the float graph, 1.31× from int8"
     assert claims.credit(latency(1.6, 1.5, 1.7, (1.6, 1.5, 1.7))) == "all of it from rewriting the float graph"
     assert claims.credit(latency(1.6, 1.5, 1.7, (1.01, 0.99, 1.03))).startswith("from int8; ")
+    slow = claims.credit(latency(0.9, 0.8, 1.1, (1.3, 1.2, 1.4)))
+    assert slow == "rewriting the float graph alone: 1.30× (1.20× to 1.40×)"
     assert claims.credit(latency(1.6, 1.5, 1.7)) == claims.credit(None) == ""
 
 
