@@ -58,7 +58,9 @@ def test_a_front_is_announced_as_one() -> None:
     log = io.StringIO()
     PlainLog(log, Clock())(SearchStarted(50, "1%", "latency,drop", "auto", 24, None))
     (line,) = lines(log)
-    assert line.startswith("searching 50 layers: the front of latency against drop, 1% of interest, strategy auto, at most")
+    assert line == (
+        "searching 50 layers: the front of latency against drop, 1% of interest, strategy auto, at most 24 trials"
+    )
 
 
 def test_budgets_resumption_and_reuse_are_said() -> None:
