@@ -17,6 +17,8 @@ from ..draft import Draft
 from .algebra import Expression, bases, expression
 from .patch import Change, Image, Patch, attribute, standard
 
+_LARGEST = 1e20
+
 
 def scales(draft: Draft) -> Change:
     """a·x + b before Conv, MatMul and Gemm: a into the weight, b into the bias where no padding sees it; 1·x + 0: out.
@@ -55,7 +57,8 @@ def _fold(patch: Patch, tensor: str) -> None:
     x, linear = found
     a, b = float(linear.plain[1]), float(linear.plain[0])
     kept = b / a if b and any(_is_padded(patch, i) or not _biased(patch, i) for i in readers) else 0.0
-    if not all(map(_representable, (a, b, kept))) or (kept and a == 1.0):
+    in_reach = all(math.isfinite(value) and abs(value) < _LARGEST for value in (a, 1 / a, b, kept))
+    if not in_reach or (kept and a == 1.0):
         return
     source = x
     made: list[onnx.NodeProto] = []
@@ -83,8 +86,12 @@ def _takes(patch: Patch, i: int, tensor: str) -> bool:
         return False
     if node.op_type == "MatMul" and len(patch.index.initializers[node.input[1]].dims) != 2:
         return False
-    if node.op_type == "Gemm" and (attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "transA", 0)):
-        return False
+    if node.op_type == "Gemm":
+        plain = (
+            attribute(node, "alpha", 1.0) == 1.0 and attribute(node, "beta", 1.0) and not attribute(node, "transA", 0)
+        )
+        if not plain:
+            return False
     return all(len(patch.index.consumers[name]) == 1 for name in names)
 
 
@@ -145,6 +152,8 @@ def _absorb(patch: Patch, i: int, source: str, a: float, b: float) -> None:
 
 def _add_to_bias(patch: Patch, i: int, shift: np.ndarray) -> None:
     node = patch.node(i)
+    if node.op_type == "Gemm":
+        shift = shift / attribute(node, "beta", 1.0)
     if node.op_type == "MatMul":
         found = _bias_add(patch, i)
         assert found is not None
@@ -159,14 +168,9 @@ def _add_to_bias(patch: Patch, i: int, shift: np.ndarray) -> None:
             return
     bias = patch.constant(node.input[position])
     assert bias is not None
-    beta = attribute(node, "beta", 1.0) if node.op_type == "Gemm" else 1.0
-    _set(patch, node.input[position], (bias + shift / beta).astype(np.float32))
+    _set(patch, node.input[position], (bias + shift).astype(np.float32))
 
 
 def _set(patch: Patch, name: str, array: np.ndarray) -> None:
     """Other data for a constant that one node alone reads."""
     patch.draft.replace_value(patch.index.initializers[name], np.ascontiguousarray(array, np.float32))
-
-
-def _representable(value: float) -> bool:
-    return math.isfinite(value) and (value == 0.0 or 1e-20 < abs(value) < 1e20)
