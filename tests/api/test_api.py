@@ -37,8 +37,11 @@ def test_a_function_is_an_evaluation_and_any_trial_comes_back(tmp_path: Path) ->
         for i in range(0, len(data["x"]), 32):
             yield session.run(None, {"x": data["x"][i : i + 32]})[0].argmax(-1) == data["labels"][i : i + 32]
 
-    result = autoquant.tune(made.model, evaluate, "5%", out=made.out, objective="ops", max_trials=2, threads=1)
+    options = {"objective": "ops", "max_trials": 2, "patience": 9, "holdout": "25%", "threads": 1}
+    result = autoquant.tune(made.model, evaluate, "5%", out=made.out, **options)
     assert result.status == "met"
+    assert result.holdout is not None
+    assert result.holdout["samples"] == 24
     assert {"model", "recipe", "result", "report"} <= set(result.files)
     assert all(path.exists() for path in result.files.values())
     recovered = autoquant.recover(made.model, made.out)

@@ -108,3 +108,24 @@ def test_another_models_study_is_refused_in_two_lines(
     assert 1 <= len(message) <= 2
     assert "eval" in message[0]
     assert "--fresh" in " ".join(message)
+
+
+def test_a_hold_out_a_first_success_and_patience(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = task.write(tmp_path)
+    rules = ("--holdout", "25%", "--stop", "first", "--patience", "5")
+    assert main(words(made, *rules)) == 0
+    shown = capsys.readouterr().out
+    assert "held out" in shown
+    assert "on 24 samples the search never saw" in shown
+    found = json.loads((made.out / "result.json").read_text())
+    assert found["holdout"]["samples"] == 24
+    assert found["diagnosis"] is None
+    assert main(words(made, "--json", *rules)) == 0
+    assert json.loads(capsys.readouterr().out)["holdout"] == found["holdout"]
+
+
+def test_one_number_cannot_be_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = task.write(tmp_path)
+    made.evaluate.write_text("def evaluate(session):\n    return 1.0\n")
+    assert main(words(made, "--holdout", "0.2")) == 2
+    assert "--holdout 20% needs scores of single samples, but eval.py returns one number" in capsys.readouterr().err

@@ -140,3 +140,18 @@ def test_a_better_than_float_drop_and_a_negative_interval_can_be_drawn() -> None
     data = result().to_json()
     data["tuned"] |= {"drop": -0.0012, "drop_ci": [-0.004, 0.002]}
     assert "0.12% better than float" in read(page(result=data))
+
+
+def test_what_was_held_out_has_a_tile() -> None:
+    held = {"fraction": 0.2, "samples": 200, "baseline": 0.71, "metric": 0.7, "drop": 0.014, "drop_ci": [0.0, 0.03]}
+    words = read(page(result=result(holdout={**held, "holds": False, "looks": 1}).to_json()))
+    assert "held-out samples" in words
+    assert "drop 1.40% on 200 samples the search never saw (95%: 0.00% to 3.00%): does not hold" in words
+
+
+def test_a_diagnosis_has_a_card() -> None:
+    diagnosis = {"findings": ["a <layer> is to blame"], "advice": ["keep it"], "checks": {}, "evaluations": 2}
+    words = read(page(result=result(status="not_met", diagnosis=diagnosis).to_json()))
+    assert "What keeps it from the target" in words
+    assert "a <layer> is to blame" in words
+    assert "What to do next" in words

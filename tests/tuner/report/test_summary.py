@@ -107,3 +107,34 @@ def test_a_narrow_terminal_loses_no_figure(width: int) -> None:
     assert "0.7101" in shown
     assert "7.20 ms" in shown
     assert all(len(line) <= width for line in shown.splitlines())
+
+
+HELD = {
+    "fraction": 0.2,
+    "samples": 200,
+    "baseline": 0.71,
+    "metric": 0.706,
+    "drop": 0.0056,
+    "drop_ci": [-0.004, 0.015],
+    "holds": True,
+    "looks": 1,
+}
+
+
+def test_what_was_held_out_has_a_line_of_its_own() -> None:
+    shown = text(holdout=HELD)
+    assert "drop 0.56% on 200 samples the search never saw (95%: -0.40% to 1.50%)" in shown
+    assert "0.7060" in shown
+    assert "held out" not in text()
+    assert "1.20% on 200 samples the search never saw (95%: -0.40% to 1.50%): does not hold" in text(
+        holdout={**HELD, "drop": 0.012, "holds": False}
+    )
+    assert "0.30% better than float on 200 samples" in text(holdout={**HELD, "drop": -0.003})
+
+
+def test_a_diagnosis_is_listed() -> None:
+    diagnosis = {"findings": ["because of this", "and of that"], "advice": ["do so"], "checks": {}, "evaluations": 0}
+    lines = [line.split() for line in text(status="not_met", diagnosis=diagnosis).splitlines()]
+    assert ["why", "because", "of", "this"] in lines
+    assert ["and", "of", "that"] in lines
+    assert ["next", "do", "so"] in lines
