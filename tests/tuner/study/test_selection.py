@@ -71,11 +71,11 @@ def test_a_winner_that_is_clearly_faster_needs_no_note(note) -> None:
 
 
 def test_intervals_that_overlap_are_told_with_the_metrics(note) -> None:
+    assert note(record(5, 0.5, (1.9, 2.1)), record(3, 0.51, (1.85, 2.0))).endswith("and scores 0.9")
     said = note(record(5, 0.5, (1.9, 2.1)), record(3, 0.51, (1.85, 2.0)), scores=ALIKE)
     assert said.startswith("trial 3 is as fast within noise (1.96×, 1.85 to 2.00) and scores alike")
     assert "within selection noise" in said
     assert note(record(5, 0.5, (1.9, 2.1)), record(3, 0.51, (1.85, 2.0)), scores=WORSE).endswith("scores worse (0.9)")
-    assert note(record(5, 0.5, (1.9, 2.1)), record(3, 0.51, (1.85, 2.0))).endswith("and scores 0.9")
 
 
 def test_a_computed_cost_has_no_noise(note) -> None:
