@@ -14,8 +14,11 @@ _FASTEST = 5
 
 
 def certified(run: Run, found: Confirmed | None) -> dict[str, Any] | None:
-    """The certificate of the delivered recipe, kept in the study; None where it does not hold the target."""
-    if found is None or not found.holds:
+    """The certificate of the delivered recipe, kept in the study; None where it is none that was searched for.
+
+    A best effort beyond the target has no minimum, and a float model in place of a slower one is not of the search.
+    """
+    if found is None or not found.holds or found.passed is not None:
         return None
     said = certificate(run.history(), found.record.recipe).to_json()
     run.store.put({CERTIFICATE: said})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -71,15 +70,8 @@ def _timed(run: Run, found: Confirmed | None, record: TrialRecord) -> TrialRecor
 
 
 def _outcomes(records: Iterable[TrialRecord], *, noisy: bool = True) -> list[Outcome]:
-    told = [record for record in records if record.state == "complete"]
-    return [replace(record.outcome(), cost_noise=_noise(record) if noisy else 0.0) for record in told]
-
-
-def _noise(record: TrialRecord) -> float:
-    """Half the interval of a cost that is a time, relative to it; 0 for a computed one."""
-    if not (record.cost and record.speedup and record.speedup_ci and math.isclose(record.cost * record.speedup, 1.0)):
-        return 0.0
-    return (record.speedup_ci[1] - record.speedup_ci[0]) / (2.0 * record.speedup)
+    told = [record.outcome() for record in records if record.state == "complete"]
+    return told if noisy else [replace(outcome, cost_noise=0.0) for outcome in told]
 
 
 def _point(record: TrialRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Literal
 
 from ...strategies.base import History, Outcome
+from ...strategies.front import front
 from ...strategies.recipes import drop_of
 from .events import Progressed
 from .result import LEAST_SHARE
@@ -17,8 +18,8 @@ from .trial import TrialRecord
 
 _GAIN = 0.002
 """A cost must fall by this part to count as an improvement."""
-_TIMED_MODELS = 4
-"""Models that the confirmation may time: the closest few against each other, then the file."""
+_TIMED_MODELS = 5
+"""Models that the confirmation may time: the closest few against each other, then the file and its rewrites alone."""
 
 
 class OutOfTime(Exception):  # noqa: N818 - no error: it ends an evaluation whose result could not be used in time
@@ -81,7 +82,8 @@ def reserve(run: Run) -> float:
     if held is not None:  # the float model and the delivered one
         fraction = run.inputs.request.holdout or 0.0
         evaluate += 2.0 * evaluate * (fraction / (1.0 - fraction) if held.random_access else 1.0)
-    return evaluate + usual("build", "session") + _TIMED_MODELS * usual("latency")
+    models = _TIMED_MODELS + (len(front(run.history())) if run.inputs.pareto else 0)
+    return evaluate + usual("build", "session") + models * usual("latency")
 
 
 def watched(run: Run) -> Callable[[int, int | None], None]:

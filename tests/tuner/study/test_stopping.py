@@ -83,7 +83,7 @@ def test_of_a_front_every_trial_that_no_other_had_beaten_is_an_improvement() -> 
 def running(timeout: float | None, elapsed: float, *records: TrialRecord, held: Part | None = None) -> Any:
     """What the rules look at of a run whose baseline took 10 s."""
     inputs = SimpleNamespace(
-        request=SimpleNamespace(timeout=timeout, holdout=held.fraction if held else None), held=held
+        request=SimpleNamespace(timeout=timeout, holdout=held.fraction if held else None), held=held, pareto=False
     )
     return SimpleNamespace(
         inputs=inputs,
@@ -109,7 +109,15 @@ def test_time_is_kept_for_the_confirmation_once_there_is_something_to_confirm() 
     assert stopping.reserve(running(60.0, 0.0)) == 0.0
     assert stopping.reserve(running(60.0, 0.0, scored(0, 4.0, state="pruned"))) == 0.0
     kept = stopping.reserve(running(60.0, 0.0, scored(0, 4.0)))
-    assert kept == 4.0 + 1.0 + 4 * 1.0
+    assert kept == 4.0 + 1.0 + 5 * 1.0
+
+
+def test_a_front_needs_time_for_each_of_its_points() -> None:
+    points = [scored(n, 4.0, drop=0.01 * n, cost=0.5 - 0.1 * n) for n in range(3)]
+    run = running(60.0, 0.0, *points)
+    run.inputs.pareto = True
+    run.history = lambda: history(*((point.drop, point.cost) for point in points), pareto=True)
+    assert stopping.reserve(run) == stopping.reserve(running(60.0, 0.0, *points)) + 3 * 1.0
 
 
 def test_a_hold_out_needs_time_for_two_models() -> None:
@@ -118,12 +126,12 @@ def test_a_hold_out_needs_time_for_two_models() -> None:
 
     held = Part(Whole(), Holdout(0.2), "held")  # type: ignore[arg-type]
     kept = stopping.reserve(running(60.0, 0.0, scored(0, 4.0), held=held))
-    assert kept == pytest.approx(4.0 + 2 * 4.0 * 0.25 + 1.0 + 4.0)
+    assert kept == pytest.approx(4.0 + 2 * 4.0 * 0.25 + 1.0 + 5.0)
 
 
 def test_what_does_not_fit_is_not_begun() -> None:
-    trial = scored(0, 4.0)  # 6 s, and 9 s to confirm it
-    assert stopping.fits(running(60.0, 44.0, trial), stopping.expected(running(60.0, 44.0, trial)))
+    trial = scored(0, 4.0)  # 6 s, and 10 s to confirm it
+    assert stopping.fits(running(60.0, 43.0, trial), stopping.expected(running(60.0, 43.0, trial)))
     assert not stopping.fits(running(60.0, 46.0, trial), 6.0)
     assert stopping.fits(running(None, 1e9, trial), 6.0)
 
