@@ -70,14 +70,16 @@ def expected(run: Run) -> float:
 
 def reserve(run: Run) -> float:
     """Seconds that confirming, timing and writing the best found may take. 0 while there is nothing to confirm."""
-    own = [record for record in _own(run) if record.state == "complete"]
+    own = [record for record in _own(run) if record.state != "failed"]
     if not own:
         return 0.0
+    whole = [record for record in own if record.state == "complete"]
 
     def usual(*parts: str) -> float:
-        return median(sum(record.seconds.get(part, 0.0) for part in parts) for record in own)
+        return median(sum(record.seconds.get(part, 0.0) for part in parts) for record in whole or own)
 
-    evaluate = usual("evaluate")
+    # Where all were stopped early the best effort is still to be scored in full.
+    evaluate = usual("evaluate") if whole else run.baseline.seconds
     held = run.inputs.held
     if held is not None:  # the float model and the delivered one
         fraction = run.inputs.request.holdout or 0.0
@@ -89,7 +91,7 @@ def reserve(run: Run) -> float:
 def watched(run: Run) -> Callable[[int, int | None], None]:
     """The progress of one evaluation, which ends it (`OutOfTime`) once only the confirmation's time is left.
 
-    While nothing was scored in full there is nothing to confirm either: then it goes on.
+    While nothing was scored there is nothing to confirm either: then it goes on.
     """
     timeout = run.inputs.request.timeout
     kept = reserve(run)

@@ -107,7 +107,8 @@ def test_the_first_trial_is_expected_to_take_what_the_baseline_took() -> None:
 
 def test_time_is_kept_for_the_confirmation_once_there_is_something_to_confirm() -> None:
     assert stopping.reserve(running(60.0, 0.0)) == 0.0
-    assert stopping.reserve(running(60.0, 0.0, scored(0, 4.0, state="pruned"))) == 0.0
+    assert stopping.reserve(running(60.0, 0.0, scored(0, 4.0, state="failed"))) == 0.0
+    assert stopping.reserve(running(60.0, 0.0, scored(0, 1.0, state="pruned"))) == 10.0 + 1.0 + 5 * 1.0
     kept = stopping.reserve(running(60.0, 0.0, scored(0, 4.0)))
     assert kept == 4.0 + 1.0 + 5 * 1.0
 
