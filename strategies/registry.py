@@ -7,6 +7,7 @@ from .auto import Auto
 from .base import Strategy
 from .exhaustive import Exhaustive
 from .gp import Gp
+from .informed import Informed
 from .nsga2 import Nsga2
 from .pareto import Pareto
 from .peers.aimet import Aimet
@@ -16,7 +17,7 @@ from .random import Random
 from .tpe import Tpe
 
 _STRATEGIES: dict[str, type[Strategy]] = {
-    cls.name: cls for cls in (Auto, Tpe, Nsga2, Gp, Random, Exhaustive, Pareto, Inc, Nncf, Aimet)
+    cls.name: cls for cls in (Auto, Informed, Tpe, Nsga2, Gp, Random, Exhaustive, Pareto, Inc, Nncf, Aimet)
 }
 NAMES = tuple(_STRATEGIES)
 
