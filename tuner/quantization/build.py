@@ -91,7 +91,7 @@ class Build:
                 self._constants(node, layer)
                 undone = self._undone(layer)
             elif self._lookup(original.output[0]):
-                as_lookup(node)
+                as_lookup(node, self._nothing(original.output[0]))
             else:
                 self._glue_constants(node, i)
         elif i in builder.bias_adds:
@@ -147,6 +147,13 @@ class Build:
         else:
             return
         writer.add("DequantizeLinear", [quantized, scale, zero_point], self._dequantized[tensor])
+
+    def _nothing(self, tensor: str) -> str:
+        """A dequantized 0 for the lookup that writes a tensor."""
+        writer, stem = self._writer, f"{tensor}/nothing"
+        zero = writer.constant(f"{stem}/q", np.zeros((), np.uint8))
+        scale = writer.constant(f"{stem}/scale", np.ones((), np.float32))
+        return writer.add("DequantizeLinear", [zero, scale, zero], writer.name(f"{stem}/dq"))
 
     def _lookup(self, tensor: str) -> Lookup | None:
         """The table that writes a tensor, where one does."""

@@ -13,7 +13,7 @@ _CPU_GLUE = (
     "Expand",
 )  # fmt: skip
 
-# What becomes a table lookup on integers by our own arrangement (quantization/lookups.py).
+# What becomes an integer kernel by our own arrangement (quantization/lookups.py).
 _LOOKUPS = ("HardSigmoid",)
 
 # Instruction sets whose u8 × s8 products accumulate without saturating.
