@@ -44,6 +44,7 @@ _SHARPNESS = 2.0
 _AIM = 0.9
 _JITTER = 0.5
 _CHOOSY = 4.0
+_UNSURE = 0.2
 _NEAR = 6
 _TINY = 1e-9
 
@@ -92,7 +93,8 @@ class Informed:
        Then each layer's sensitivity.
     2. Two Bayesian linear models, of the drop and of the cost, start from these (a layer's effect on the drop is its
        sensitivity, its gain its share of the work) and learn from every trial.
-    3. Each draw takes settings with a chance that falls with the fourth power of their drop, and puts layer i in float
+    3. Settings are a bandit's arms: their factor of the drop is drawn from what is known of it (Thompson sampling).
+       Each draw takes settings with a chance that falls with the fourth power of that, and puts layer i in float
        with the chance (λ·sᵢ)² / ((λ·sᵢ)² + gᵢ²), s its effect on the drop and g its gain: the relaxed form of
        choosing by λ in max Σ(gain − λ·sensitivity). λ is what makes the expected drop 0.9 of the target, by the
        models as they stand: it follows the frontier of what holds. Half of the draws change only a few layers of the
@@ -221,7 +223,11 @@ def _costs(history: History, names: Sequence[str], layers: int, trials: Sequence
 def _draw(history: History, probed: Probed, models: Models) -> Recipe | None:
     """The draw of most expected gain times its chance to hold; None when all were scored before."""
     rng = np.random.default_rng([abs(history.seed), len(history.trials)])
-    weights = np.array(models.factors) ** -_CHOOSY
+    tried = np.bincount(
+        [arm for arm in _arms_of(probed, history.trials) if arm is not None], minlength=len(probed.arms)
+    )
+    factors = np.array(models.factors) * np.exp(rng.normal(0.0, _UNSURE / np.sqrt(1.0 + tried)))
+    weights = factors**-_CHOOSY
     weights /= weights.sum()
     effects = np.maximum(models.drop.mean[: models.layers], _TINY)
     gains = np.maximum(-models.cost.mean[: models.layers], _TINY)
@@ -229,8 +235,8 @@ def _draw(history: History, probed: Probed, models: Models) -> Recipe | None:
     drawn, arms = [], []
     for draw in range(_DRAWS):
         arm = int(rng.choice(len(weights), p=weights))
-        pull = _pull(history, models.factors[arm] * effects, gains) * math.exp(rng.normal(0.0, _JITTER))
-        chance = _chance(pull, models.factors[arm] * effects, gains)
+        pull = _pull(history, factors[arm] * effects, gains) * math.exp(rng.normal(0.0, _JITTER))
+        chance = _chance(pull, factors[arm] * effects, gains)
         flags = rng.random(models.layers) >= chance
         near = best is not None and draw % 2 == 1
         rest = _others(history, models, best if near else None, rng)
@@ -244,7 +250,7 @@ def _draw(history: History, probed: Probed, models: Models) -> Recipe | None:
         drawn.append(np.concatenate([flags, rest]))
         arms.append(arm)
     rows = np.array(drawn, dtype=float)
-    scale = np.array([models.factors[arm] for arm in arms])
+    scale = factors[arms]
     mean, deviation = models.drop.predict(
         rows * np.where(np.arange(len(models.names)) < models.layers, scale[:, None], 1.0)
     )
