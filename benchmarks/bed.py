@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from autoquant.evaluators.base import Feed
-from autoquant.evaluators.distance import outputs
+from autoquant.evaluators.distance import distance, outputs
 from autoquant.evaluators.distances import KINDS
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
@@ -28,7 +28,7 @@ from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
-THREADS = 1
+THREADS = 2
 
 
 class Bed:
@@ -47,9 +47,9 @@ class Bed:
         analysis = analyse(model)
         self._file = cache / f"{folder.name}.json" if cache else None
         self._ranges = cache / f"{folder.name}.ranges.json" if cache else None
-        self._known: dict[str, Any] = {"scores": {}, "probes": {}, "seconds": {"evaluate": [], "probe": []}}
+        self._known: dict[str, Any] = {"scores": {}, "probes": {}, "each": {}, "seconds": {"evaluate": [], "probe": []}}
         if self._file and self._file.exists():
-            self._known = json.loads(self._file.read_text())
+            self._known |= json.loads(self._file.read_text())
         given = self.evaluation.calibration()
         assert given is not None
         sampler = kept.Sampler(inputs_of_file(path), 0)
@@ -79,20 +79,34 @@ class Bed:
 
     def drop(self, recipe: Recipe) -> float:
         """Measured drop on the subset, absolute."""
-        return float(np.mean(self.baseline - self._measure(_key(recipe), lambda: self._open(recipe))))
+        return float(np.mean(self.baseline - self._scores(recipe)))
+
+    def changed(self, recipe: Recipe) -> float:
+        """Mean absolute change of the samples' scores: drops by noise, in which losses and gains cancel, aside."""
+        return float(np.mean(np.abs(self.baseline - self._scores(recipe))))
 
     def probe(self, recipe: Recipe) -> dict[str, float]:
         """Every kind of distance of a recipe."""
-        known = self._known["probes"]
-        key = _key(recipe)
-        if key not in known:
-            self._reference = self._reference or outputs(self._float, self.feeds)
-            began = time.perf_counter()
-            found = outputs(self._open(recipe), self.feeds)
-            self._known["seconds"]["probe"].append(time.perf_counter() - began)
-            known[key] = {kind: measure(self._reference, found) for kind, measure in KINDS.items()}
-            self._save()
-        return dict(known[key])
+        if _key(recipe) not in self._known["probes"]:
+            self._run(recipe)
+        return dict(self._known["probes"][_key(recipe)])
+
+    def each(self, recipe: Recipe) -> np.ndarray:
+        """The relative squared error of each probe sample."""
+        if _key(recipe) not in self._known["each"]:
+            self._run(recipe)
+        return np.array(self._known["each"][_key(recipe)])
+
+    def _run(self, recipe: Recipe) -> None:
+        self._reference = self._reference or outputs(self._float, self.feeds)
+        began = time.perf_counter()
+        found = outputs(self._open(recipe), self.feeds)
+        self._known["seconds"]["probe"].append(time.perf_counter() - began)
+        values = {kind: measure(self._reference, found) for kind, measure in KINDS.items()}
+        self._known["probes"][_key(recipe)] = values
+        each = [distance([whole], [mine]) for whole, mine in zip(self._reference, found, strict=True)]
+        self._known["each"][_key(recipe)] = each
+        self._save()
 
     def _save(self) -> None:
         if self._file:
@@ -101,6 +115,9 @@ class Bed:
     def _open(self, recipe: Recipe) -> ort.InferenceSession:
         candidate = self.builder.build(recipe)
         return open_session(candidate.skeleton(), weights=candidate.weights, threads=THREADS)
+
+    def _scores(self, recipe: Recipe) -> np.ndarray:
+        return self._measure(_key(recipe), lambda: self._open(recipe))
 
     def _measure(self, key: str, opened: Callable[[], ort.InferenceSession]) -> np.ndarray:
         key = f"{key} {len(self.indices)}"

@@ -2,7 +2,9 @@
 
     python -m benchmarks.sensitivity --tasks DIR [--task ocr_v4 …] [--cache DIR]
 
-Ground truth is the task's own metric: the drop against the float model on the same random subset of its samples.
+Ground truth is the task's own metric on a random subset of its samples: `drop` against the float model, and `changed`,
+the mean absolute change of the samples' scores. Where a drop is small, as many samples are won as lost and its sign is
+noise; how many change is a smoother measure of the harm.
 
 - `settings`: all layers in int8 under each of the 12 calibrator × symmetry settings; how the kinds rank them. It is
   what screening asks of a probe.
@@ -10,8 +12,8 @@ Ground truth is the task's own metric: the drop against the float model on the s
   under the next one; how the probes of single layers, added up, rank them. It is what bisection and pruning ask. The
   single layers are probed under the first setting alone: `transferred` are the second one's recipes. `direct` probes
   the whole recipe, `count` is the number of int8 layers: what any sensitivity must beat.
-- `fallback`: the drop that is left when the first 3 and 8 layers of a ranking are back in float, as a part of that of
-  all layers in int8.
+- `fallback`: what is left of `changed` when the first 3 and 8 layers of a ranking are back in float.
+- `samples`: `direct` with `distance` on fewer samples than a study's 16.
 
 Modes, d(S) being the distance with the layers S in int8: `alone` Σ d({i}) over the int8 layers; `restored`
 d(all) − Σ [d(all) − d(all but i)] over the float ones; `both` the mean of d({i}) and d(all) − d(all but i), summed over
@@ -32,7 +34,7 @@ from typing import Any
 
 import numpy as np
 from autoquant.evaluators.distances import KINDS
-from autoquant.strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
+from autoquant.strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, Recipe
 from autoquant.strategies.recipes import activation_settings, compose
 from autoquant.strategies.sensitivity import KIND, MODE
 
@@ -52,7 +54,9 @@ EXTRA: list[Settings] = [
 SAMPLES = {"cls180": 1000, "ocr_v4": 150, "minilm_sentiment": 400, "effnet_lite0": 300, "ocr_v6s": 150}
 RECIPES = {"recipes": 16, "transferred": 8}
 FALLBACKS = (3, 8)
+FALLBACK_KINDS = ("distance", "kl", "hellinger", "margin")
 RUINED = 0.6
+PROBE_SIZES, PICKS = (2, 4, 8, 16), 20
 MODES = ("alone", "restored", "both", "interactions", "direct")
 DRAWS = 1000
 
@@ -126,15 +130,29 @@ def subsets(names: Sequence[str], count: int, seed: int) -> list[tuple[str, ...]
     return found
 
 
+def agreement(predicted: Sequence[float], truths: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The correlation with each of the truths."""
+    return {name: correlation(predicted, truth) for name, truth in truths.items()}
+
+
+def truths_of(bed: Bed, recipes: Sequence[Recipe]) -> dict[str, list[float]]:
+    """What was measured of these recipes."""
+    return {
+        "drop": [round(bed.drop(recipe), 4) for recipe in recipes],
+        "changed": [round(bed.changed(recipe), 4) for recipe in recipes],
+    }
+
+
 def by_settings(bed: Bed) -> dict[str, Any]:
     """How each kind ranks the 12 settings at all-int8, and by how much its first choice is worse than the best."""
     recipes = [compose(bed.space, settings) for settings in activation_settings(bed.space)]
-    drops = [bed.drop(recipe) for recipe in recipes]
-    probes = [bed.probe(recipe) for recipe in recipes]
-    found: dict[str, Any] = {kind: correlation([probe[kind] for probe in probes], drops) for kind in KINDS}
+    truths, probes = truths_of(bed, recipes), [bed.probe(recipe) for recipe in recipes]
+    found: dict[str, Any] = {}
     for kind in KINDS:
-        found[kind]["regret"] = round(drops[int(np.argmin([probe[kind] for probe in probes]))] - min(drops), 4)
-    return {"kinds": found, "drops": [round(drop, 4) for drop in drops]}
+        values = [probe[kind] for probe in probes]
+        regret = truths["drop"][int(np.argmin(values))] - min(truths["drop"])
+        found[kind] = {**agreement(values, truths), "regret": round(regret, 4)}
+    return {"measured": truths, "kinds": found}
 
 
 def harmful(bed: Bed) -> list[Settings]:
@@ -149,36 +167,48 @@ def by_recipes(bed: Bed, settings: Settings, sensitivities: Sensitivities, part:
     names = bed.space.free_layers
     chosen = subsets(names, RECIPES[part], seed=len(part))
     recipes = [compose(bed.space, settings, floats=set(names) - set(int8)) for int8 in chosen]
-    drops = [bed.drop(recipe) for recipe in recipes]
-    probes = [bed.probe(recipe) for recipe in recipes]
+    truths, probes = truths_of(bed, recipes), [bed.probe(recipe) for recipe in recipes]
     rows: dict[str, Any] = {
         "settings": dict(settings),
-        "drops": [round(drop, 4) for drop in drops],
-        "count": correlation([len(int8) for int8 in chosen], drops),
+        "measured": truths,
+        "count": agreement([len(int8) for int8 in chosen], truths),
+        "modes": {},
+        "samples": by_samples(bed, recipes, truths["changed"]),
     }
     for mode in MODES:
-        rows[mode] = {}
+        rows["modes"][mode] = {}
         for kind in KINDS:
             if mode == "direct":
                 predicted = [probe[kind] for probe in probes]
             else:
                 predicted = [sensitivities.predict(mode, kind, int8) for int8 in chosen]
-            rows[mode][kind] = correlation(predicted, drops)
+            rows["modes"][mode][kind] = agreement(predicted, truths)
     return rows
 
 
+def by_samples(bed: Bed, recipes: Sequence[Recipe], truth: Sequence[float]) -> dict[str, float]:
+    """Mean correlation of the probe `distance` of whole recipes on some of its samples, over random choices of them."""
+    each, rng = np.array([bed.each(recipe) for recipe in recipes]), np.random.default_rng(0)
+    found = {}
+    for size in PROBE_SIZES:
+        picks = [rng.permutation(each.shape[1])[:size] for _ in range(PICKS)]
+        values = [spearman(each[:, pick].mean(axis=1), np.asarray(truth)) for pick in picks]
+        found[str(size)] = round(float(np.mean(values)), 3)
+    return found
+
+
 def by_fallback(bed: Bed, settings: Settings, sensitivities: Sensitivities) -> dict[str, Any]:
-    """Mean drop left after the first fallbacks of each ranking, as a part of the drop of all layers in int8."""
+    """Mean change of the scores after the first fallbacks of each ranking, as a part of that of all layers in int8."""
     space = bed.space
-    all_int8 = bed.drop(compose(space, settings))
-    left: dict[str, Any] = {"all_int8": round(all_int8, 4)}
+    before = bed.changed(compose(space, settings))
+    left: dict[str, Any] = {}
     for mode in ("alone", "restored", "both"):
         left[mode] = {}
-        for kind in KINDS:
+        for kind in FALLBACK_KINDS:
             each = sensitivities.each(mode, kind)
             ranking = sorted(each, key=lambda name: -each[name])
-            drops = [bed.drop(compose(space, settings, floats=ranking[:count])) for count in FALLBACKS]
-            left[mode][kind] = round(float(np.mean(drops)) / all_int8, 3) if all_int8 > 0 else None
+            after = [bed.changed(compose(space, settings, floats=ranking[:count])) for count in FALLBACKS]
+            left[mode][kind] = round(float(np.mean(after)) / before, 3) if before > 0 else None
     return left
 
 

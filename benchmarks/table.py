@@ -15,6 +15,7 @@ from .environment import RESULTS, ROOT, TASKS
 
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.table` -->", "<!-- end of benchmarks -->"
 HEAD = ("task (float metric)", "tool", "holds 1 %", "metric", "seconds", "evaluations", "int8 layers", "latency")
+TRUTHS = ("drop", "changed")
 SHOWN_MODES = ("alone", "restored", "both", "direct")
 
 
@@ -162,56 +163,60 @@ def calibration(figures: dict[str, Any]) -> str:
 
 
 def sensitivity(figures: dict[str, Any]) -> str:
-    """What label-free probes predict: means over the tasks, then the best mode and kind of each task."""
-    tasks = figures["tasks"]
-
-    def mean(*path: str) -> str:
-        values = []
-        for found in tasks.values():
-            for key in path:
-                found = found[key]
-            values.append(found["rho"] if isinstance(found, dict) else found)
-        known = [value for value in values if value is not None]
-        return f"{sum(known) / len(known):.2f}" if known else "–"
-
+    """What label-free probes predict: means over the tasks, then task by task for the default."""
+    tasks, kind = figures["tasks"], figures["default"]["kind"]
     first = next(iter(tasks.values()))
     kinds = list(first["settings"]["kinds"])
-    rows = [["settings", *(mean("settings", "kinds", kind) for kind in kinds)]]
+
+    def mean(*path: str) -> str:
+        """Over the tasks: of correlations `drop / changed`, of figures the one."""
+        found = []
+        for value in tasks.values():
+            for key in path:
+                value = value.get(key, {})
+            found.append([value[truth]["rho"] for truth in TRUTHS] if isinstance(value, dict) and value else [value])
+        known = [values for values in found if values[0] not in (None, {})]
+        return " / ".join(f"{sum(column) / len(column):.2f}" for column in zip(*known, strict=True))
+
+    rows = [["settings", *(mean("settings", "kinds", name) for name in kinds)]]
     for part in ("recipes", "transferred"):
         rows.append([f"{part}: count", mean(part, "count"), *[""] * (len(kinds) - 1)])
-        modes = [mode for mode in first[part] if mode not in ("settings", "drops", "count")]
-        rows += [[f"{part}: {mode}", *(mean(part, mode, kind) for kind in kinds)] for mode in modes]
-    modes = [mode for mode in first["fallback"] if mode != "all_int8"]
-    rows += [[f"fallback: {mode}", *(mean("fallback", mode, kind) for kind in kinds)] for mode in modes]
-    text = "Mean over the tasks: Spearman's correlation with the measured drop; under fallback the part of it left.\n\n"
-    text += markdown(("question", *kinds), rows)
-    text += "\nTask by task, with 95 % intervals.\n\n"
+        for mode in first[part]["modes"]:
+            rows.append([f"{part}: {mode}", *(mean(part, "modes", mode, name) for name in kinds)])
+    for mode in first["fallback"]:
+        rows.append([f"fallback: {mode}", *(mean("fallback", mode, name) for name in kinds)])
+    sizes = first["recipes"]["samples"]
+    by_size = ", ".join(f"{mean('recipes', 'samples', size)} with {size}" for size in sizes)
+    text = (
+        "Mean over the tasks of Spearman's correlation with the measured drop / with the number of samples whose score "
+        "changed; under fallback the part of these that is left.\n\n"
+        + markdown(("question", *kinds), rows)
+        + f"\nProbing whole recipes by {kind} on fewer samples: {by_size}.\n"
+        + "\nTask by task, with the number of samples whose score changed, 95 % intervals.\n\n"
+    )
+    asked = [f"recipes, {kind} {mode}" for mode in SHOWN_MODES]
+    head = ("task", f"settings by {kind}", "settings by the best", *asked, "recipes, count", "one pass", "÷ evaluation")
     rows = []
     for task, found in tasks.items():
-        chosen = figures["default"]
-        settings = found["settings"]["kinds"]
-        best = max(settings, key=lambda kind: settings[kind]["rho"])
-        cost = found["cost"]
+        settings, recipes, cost = found["settings"]["kinds"], found["recipes"], found["cost"]
+        best = max(settings, key=lambda name: settings[name]["changed"]["rho"])
         rows.append(
             [
                 f"{task}, {found['samples']} samples",
-                interval(settings[chosen["kind"]]),
-                f"{best} {interval(settings[best])}",
-                *(interval(found["recipes"][mode][chosen["kind"]]) for mode in SHOWN_MODES),
-                interval(found["recipes"]["count"]),
+                interval(settings[kind]["changed"]),
+                f"{best} {interval(settings[best]['changed'])}",
+                *(interval(recipes["modes"][mode][kind]["changed"]) for mode in SHOWN_MODES),
+                interval(recipes["count"]["changed"]),
                 f"{cost['layers']} × {cost['probe_s']:.2f} s",
                 f"{cost['pass_over_evaluation']:.2f}",
             ]
         )
-    kind = figures["default"]["kind"]
-    asked = [f"recipes, {kind} {mode}" for mode in SHOWN_MODES]
-    head = ("task", f"settings by {kind}", "settings by the best", *asked, "recipes, count", "one pass", "÷ evaluation")
     return text + markdown(head, rows)
 
 
 def interval(value: dict[str, float]) -> str:
     """A figure and its 95 % interval."""
-    return f"{value['rho']:.2f} ({value['low']:.2f}–{value['high']:.2f})"
+    return f"{value['rho']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
 
 
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:

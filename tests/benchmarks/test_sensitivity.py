@@ -70,21 +70,22 @@ def test_predictions_add_up():
 
 def test_the_tables_of_what_was_measured():
     def rho(value):
-        return {"rho": value, "low": value - 0.1, "high": value + 0.1}
+        return {name: {"rho": v, "low": v - 0.1, "high": v + 0.1} for name, v in (("drop", value), ("changed", 0.9))}
 
     kinds = {"distance": 0.5, "kl": 0.7}
     task = {
         "samples": 150,
-        "settings": {"kinds": {kind: {**rho(value), "regret": 0.0} for kind, value in kinds.items()}, "drops": [0.1]},
-        "fallback": {"all_int8": 0.1, "alone": {"distance": None, "kl": 0.25}},
+        "settings": {"kinds": {kind: {**rho(value), "regret": 0.0} for kind, value in kinds.items()}},
+        "fallback": {"alone": {"distance": None, "kl": 0.25}},
         "cost": {"layers": 51, "probe_s": 0.3, "full_evaluation_s": 10.0, "pass_over_evaluation": 1.53},
     }
     for part in ("recipes", "transferred"):
         modes = {mode: {kind: rho(value) for kind, value in kinds.items()} for mode in MODES}
-        task[part] = {"settings": {}, "drops": [0.1], "count": rho(0.3), **modes}
+        task[part] = {"count": rho(0.3), "modes": modes, "samples": {"2": 0.41, "16": 0.61}}
     text = table.sensitivity({"default": {"mode": "alone", "kind": "kl"}, "tasks": {"ocr_v4": task}})
-    assert "| settings | 0.50 | 0.70 |" in text
-    assert "| recipes: count | 0.30 |" in text
-    assert "| fallback: alone | – | 0.25 |" in text
-    assert "kl 0.70 (0.60–0.80)" in text
+    assert "| settings | 0.50 / 0.90 | 0.70 / 0.90 |" in text
+    assert "| recipes: count | 0.30 / 0.90 |" in text
+    assert "| fallback: alone |  | 0.25 |" in text
+    assert "0.41 with 2, 0.61 with 16" in text
+    assert "0.90 (0.80 to 1.00)" in text
     assert "51 × 0.30 s | 1.53 |" in text
