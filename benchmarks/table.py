@@ -219,6 +219,31 @@ def interval(value: dict[str, float]) -> str:
     return f"{value['rho']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
 
 
+def racing(figures: dict[str, Any]) -> str:
+    """Samples scored with racing, as parts of those without."""
+    rows = []
+    for task, found in figures["tasks"].items():
+        drawn = found["replays"]
+        failing = [f"{100 * drawn[order]['failing']:.0f} %" if "failing" in drawn[order] else "–" for order in drawn]
+        rows.append(
+            [
+                task,
+                f"{found['holding']} / {found['failing']}",
+                "the same" if found["same_verdicts"] else "**differ**",
+                f"{100 * found['part']:.0f} %",
+                f"{100 * found['part_of_failing']:.0f} %" if "part_of_failing" in found else "–",
+                " / ".join(failing),
+                f"{sum(row['wrong'] for row in drawn.values())}",
+                f"{found['seconds']['off']:.0f} / {found['seconds']['on']:.0f}",
+            ]
+        )
+    head = (
+        "task", "recipes that hold / do not", "verdicts", "samples scored", "of those that do not hold",
+        "the same over 20 sequences: learnt / gainful first / uniform", "stopped wrongly there", "seconds, off / on",
+    )  # fmt: skip
+    return markdown(head, rows)
+
+
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
     text = (
@@ -232,6 +257,7 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     for name, title, body in (
         ("overhead", "A trial's overhead beside the evaluation", overhead),
         ("differential", "Beside onnxruntime.quantization: all-int8, min-max", differential),
+        ("racing", "Racing: samples scored, as parts of all", racing),
         ("calibration", "Calibration: 100 samples (seconds), peak memory at 100 and 1,000", calibration),
         ("sensitivity", "Which label-free probe predicts the measured drop", sensitivity),
     ):

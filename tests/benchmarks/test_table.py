@@ -74,3 +74,20 @@ def test_the_readme_has_the_marks() -> None:
 @pytest.mark.parametrize("task", table.TASKS)
 def test_every_task_has_peers_with_complete_rows(task: str) -> None:
     assert all(len(row) == len(PEERS["columns"]) for row in PEERS["rows"][task])
+
+
+def test_racing_says_when_a_verdict_differs() -> None:
+    found = {
+        "holding": 4,
+        "failing": 8,
+        "same_verdicts": False,
+        "part": 0.5312,
+        "part_of_failing": 0.29,
+        "replays": {order: {"all": 0.5, "failing": 0.3, "wrong": 1} for order in ("learnt", "gainful", "uniform")},
+        "seconds": {"on": 20.4, "off": 41.0},
+    }
+    whole = {**found, "failing": 0, "same_verdicts": True, "replays": {"uniform": {"all": 1.0, "wrong": 0}}}
+    del whole["part_of_failing"]
+    text = table.racing({"tasks": {"ocr_v4": found, "effnet_lite0": whole}})
+    assert "| ocr_v4 | 4 / 8 | **differ** | 53 % | 29 % | 30 % / 30 % / 30 % | 3 | 41 / 20 |" in text
+    assert "| effnet_lite0 | 4 / 0 | the same | 53 % | – | – | 0 | 41 / 20 |" in text
