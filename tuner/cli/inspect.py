@@ -9,8 +9,9 @@ from pathlib import Path
 from .arguments import Subparsers
 
 DESCRIPTION = """\
-Show a model's layers and groups, the operators between them, and for each operator
-that cannot be quantized why. The names are those that --keep-float and --only match.
+Show a model's layers and groups, the operators between them, the exact rewrites of
+the graph that apply, and for each operator that cannot be quantized why. The names are
+those that --keep-float, --only and --fix match.
 """
 
 
@@ -29,16 +30,18 @@ def run(args: argparse.Namespace) -> int:
     """Print the analysis."""
     from ..graph.analyse import analyse
     from ..graph.load import load
+    from ..graph.rewrite.registry import rewritten
     from ..report.anatomy import render, to_json
     from ..targets.profiles import get
 
     target = get(args.target)
     model = load(args.model)
     analysis = analyse(model)
+    sites = rewritten(model).sites
     if args.json:
-        print(json.dumps(to_json(model, analysis, target), indent=2))
+        print(json.dumps(to_json(model, analysis, target, sites), indent=2))
         return 0
     from .console import show
 
-    show(render(model, analysis, target))
+    show(render(model, analysis, target, sites))
     return 0

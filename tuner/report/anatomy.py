@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ...strategies.base import REWRITE
 from ..graph.analysis import Analysis, Layer, Refusal
 from ..graph.model import Model
+from ..graph.rewrite.registry import SUMMARIES
 from ..targets.base import Target
 from . import format as write
 
 NAMED = 3  # refused operators named in a row; the others are counted
 
 
-def render(model: Model, analysis: Analysis, target: Target) -> RenderableType:
-    """The analysis for a terminal."""
+def render(
+    model: Model, analysis: Analysis, target: Target, rewrites: Mapping[str, int] | None = None
+) -> RenderableType:
+    """The analysis for a terminal; rewrites: name → in how many places."""
     parts: list[RenderableType] = [_head(model)]
     if analysis.layers:
         parts += [Text(), _title("Layers", _layers_line(analysis, target)), _layers(model, analysis, target)]
@@ -31,6 +36,8 @@ def render(model: Model, analysis: Analysis, target: Target) -> RenderableType:
             _title("Glue", "operators between the layers that can pass or compute int8"),
             _glue(analysis, target),
         ]
+    if rewrites:
+        parts += [Text(), _title("Rewrites", "exact changes of the graph, tried by the search"), _rewrites(rewrites)]
     if analysis.refusals:
         parts += [Text(), _title("Stays float", "and why"), _refusals(analysis)]
     if not analysis.layers:
@@ -38,7 +45,9 @@ def render(model: Model, analysis: Analysis, target: Target) -> RenderableType:
     return Group(*parts)
 
 
-def to_json(model: Model, analysis: Analysis, target: Target) -> dict[str, Any]:
+def to_json(
+    model: Model, analysis: Analysis, target: Target, rewrites: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The same as data."""
     return {
         "model": {
@@ -69,6 +78,7 @@ def to_json(model: Model, analysis: Analysis, target: Target) -> dict[str, Any]:
             {"name": glue.name, "op_type": glue.op_type, "passes": glue.passes, "int8": glue.op_type in target.glue}
             for glue in analysis.glue
         ],
+        "rewrites": dict(rewrites or {}),
         "refusals": [
             {"name": refusal.name, "op_type": refusal.op_type, "reason": refusal.reason}
             for refusal in analysis.refusals
@@ -165,6 +175,13 @@ def _glue(analysis: Analysis, target: Target) -> RenderableType:
         table.add_row(
             kind, str(number), "passes int8 through" if kind in passing else "computes", Text(able, style="yellow")
         )
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _rewrites(rewrites: Mapping[str, int]) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, sites in rewrites.items():
+        table.add_row(REWRITE + name, write.many(sites, "place"), Text(SUMMARIES[name], style="dim"))
     return Padding(table, (0, 0, 0, 2))
 
 

@@ -18,6 +18,14 @@ def test_shows_layers_glue_refusals_and_notes(folder: Path, capsys: Captured) ->
     assert "can run int8 on cpu" in shown
 
 
+def test_shows_the_rewrites_that_apply(folder: Path, capsys: Captured) -> None:
+    zoo.save(zoo.hardswish_net(), folder / "m.onnx")
+    assert main(["inspect", "m.onnx"]) == 0
+    assert "rewrite/hardswish" in capsys.readouterr().out
+    assert main(["inspect", "m.onnx", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rewrites"]["hardswish"] > 0
+
+
 def test_names_are_whole_even_where_they_are_long(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,18 @@ REWRITES: Mapping[str, Callable[[Draft], Change]] = {
 """Name → rewrite, in the order they are made."""
 
 
+SUMMARIES: Mapping[str, str] = {
+    "softmax": "Softmax without the Flatten and Reshape around it",
+    "shapes": "constant targets for Reshape, without the shape arithmetic",
+    "hardswish": "HardSigmoid (and Mul) for Add, Clip, Mul and Div",
+    "gelu": "GELU as one operator",
+    "layernorm": "LayerNormalization as one operator",
+    "pooling": "GlobalAveragePool for ReduceMean",
+    "scales": "constant scales and shifts folded into the layers behind them",
+}
+"""Name → what it does, a clause."""
+
+
 @dataclass(frozen=True)
 class Rewritten:
     """A model after some rewrites.

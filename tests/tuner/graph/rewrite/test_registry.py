@@ -7,7 +7,7 @@ import itertools
 import pytest
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.index import reads
-from autoquant.tuner.graph.rewrite.registry import REWRITES, applicable, rewritten
+from autoquant.tuner.graph.rewrite.registry import REWRITES, SUMMARIES, applicable, rewritten
 from autoquant.tuner.graph.rewrite.variants import Variants
 from autoquant.tuner.graph.shapes import element_types
 
@@ -106,3 +106,7 @@ def test_variants_collect_what_the_original_has():
     assert set(variants.union.tensors) == set(variants.analysis.tensors) | set(variants.full.analysis.tensors)
     types = [glue.op_type for glue in variants.union.glue]
     assert set(types) == {g.op_type for v in (variants.get(()), variants.full) for g in v.analysis.glue}
+
+
+def test_each_has_a_summary():
+    assert list(SUMMARIES) == list(REWRITES)
