@@ -15,7 +15,7 @@ from ..study.trial import TrialRecord
 from . import cards, claims, figures, svg
 from . import format as write
 from .summary import holdout_sentence
-from .trials import best, kind, settings
+from .trials import best, estimated, kind, settings
 
 
 def render(
@@ -211,7 +211,7 @@ def _table(trials: Sequence[TrialRecord], number: int | None, relative: bool) ->
         cells = [
             str(trial.number),
             trial.phase,
-            write.metric(trial.metric),
+            estimated(trial),
             f"> {drop}" if trial.state == "pruned" else drop,
             write.MISSING if trial.cost is None else f"{trial.cost:.3f}",
             *([write.speedup(trial.speedup)] if timed else []),

@@ -71,6 +71,11 @@ def best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     return min(held, key=lambda trial: (trial.cost or 0.0, trial.number), default=None)
 
 
+def estimated(trial: TrialRecord) -> str:
+    """Its metric; of a trial stopped early an estimate."""
+    return f"≈ {write.metric(trial.metric)}" if trial.state == "pruned" else write.metric(trial.metric)
+
+
 def kind(trial: TrialRecord, best_number: int | None) -> str:
     """`best`, `holds`, `fails`, `pruned`, `failed` or `running`: how a trial is shown everywhere."""
     if trial.number == best_number:
@@ -111,7 +116,7 @@ def table(trials: Sequence[TrialRecord], *, relative: bool, target: str) -> Rend
             Text(MARKS[looks], style=STYLES[looks]),
             str(trial.number),
             trial.phase,
-            write.metric(trial.metric),
+            estimated(trial),
             Text(f"> {drop}" if trial.state == "pruned" else drop, style=STYLES[looks]),
             write.MISSING if trial.cost is None else f"{trial.cost:.3f}",
             *([write.speedup(trial.speedup)] if timed else []),

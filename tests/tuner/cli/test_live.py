@@ -59,6 +59,16 @@ def test_shows_phase_trials_best_drop_and_target() -> None:
     assert rows[-1].startswith("★")
 
 
+def test_a_trial_stopped_early_shows_its_samples() -> None:
+    view = made()
+    view(SearchStarted(12, "1%", "ops", "auto", None, None))
+    view(TrialStarted(0, "screen", 12, 12))
+    view(TrialFinished(0, "pruned", 0.6, 0.05, None, False, 0.5, 12, samples=1096))
+    (row,) = (line for line in drawn(view).splitlines() if line.startswith("╌"))
+    assert "1,096 samples" in row
+    assert "> 5.00%" in row
+
+
 def test_the_running_trial_shows_how_far_it_is() -> None:
     view = made()
     view(SearchStarted(12, "1%", "ops", "auto", None, None))

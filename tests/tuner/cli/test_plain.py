@@ -1,7 +1,7 @@
 import io
 
 from autoquant.tuner.cli.plain import PlainLog
-from autoquant.tuner.study.events import PhaseStarted, Progressed, SearchStarted, TrialFinished
+from autoquant.tuner.study.events import BaselineScored, PhaseStarted, Progressed, SearchStarted, TrialFinished
 
 from tests.tuner.cli.test_progress import Clock
 from tests.tuner.report.made import events
@@ -72,3 +72,12 @@ def test_budgets_resumption_and_reuse_are_said() -> None:
         "searching 50 layers: drop at most 0.01, least ops, strategy tpe, 30 min 00 s; resumed with 1 trial",
         "trial 1: metric 0.7000, drop 0.0050 holds, int8 50/50, cost 0.400, scored before, best so far",
     ]
+
+
+def test_a_trial_stopped_early_says_how_far_it_came() -> None:
+    log = io.StringIO()
+    view = PlainLog(log, Clock())
+    view(BaselineScored(0.7, 1000, 3.0))
+    view(SearchStarted(12, "1%", "ops", "auto", None, None))
+    view(TrialFinished(0, "pruned", 0.6, 0.05, None, False, 0.5, 12, samples=96))
+    assert lines(log)[-1] == "trial 0: stopped early after 96 of 1,000 samples, drop above 5.00%, 0.5 s"

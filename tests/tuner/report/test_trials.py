@@ -55,6 +55,8 @@ def test_table_shows_every_trial_and_stars_the_best() -> None:
     rows = [line for line in lines if line[:1] in "★✓✗╌!"]
     assert [row[0] for row in rows[:6]] == list("✗✗✓╌!★")
     assert "> 2.00%" in rows[3]
+    assert "≈ " in rows[3]
+    assert "≈" not in rows[2]
     assert "cannot <load> it" in rows[4]
     assert "0.66%" in rows[5]
     assert "9" in rows[5].split()
