@@ -71,11 +71,18 @@ def find_layer(context: Context, i: int) -> Layer | str:
     return _gemm(context, i) if node.op_type == "Gemm" else _matmul(context, i)
 
 
-def _conv(context: Context, i: int) -> Layer | str:
+def _operands(context: Context, i: int) -> tuple[str, str, str | None, str]:
+    """(input, weight, bias or None, the reason why they cannot be quantized or the empty string) of a Conv or Gemm."""
     node = context.index.graph.node[i]
     x, weight = node.input[0], node.input[1]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
     reason = _weight_trouble(context, weight) or _input_trouble(context, [x]) or _bias_trouble(context, bias)
+    return x, weight, bias, reason
+
+
+def _conv(context: Context, i: int) -> Layer | str:
+    node = context.index.graph.node[i]
+    x, weight, bias, reason = _operands(context, i)
     if reason:
         return reason
     dims = context.dims(weight)
@@ -91,9 +98,7 @@ def _conv(context: Context, i: int) -> Layer | str:
 
 def _gemm(context: Context, i: int) -> Layer | str:
     node = context.index.graph.node[i]
-    x, weight = node.input[0], node.input[1]
-    bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
-    reason = _weight_trouble(context, weight) or _input_trouble(context, [x]) or _bias_trouble(context, bias)
+    x, weight, bias, reason = _operands(context, i)
     if reason:
         return reason
     for name, plain in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from ...errors import CalibrationError, EvaluationError
 from ...evaluators.base import Feed
@@ -37,6 +38,24 @@ class Calibration:
     timed: Feed
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A calibration, or a part of one, of this study or of a sibling.
+
+    Attributes:
+        ranges: As `Ranges.to_json` gives them; None where nothing was calibrated yet.
+        samples: (probe feeds, timed feed); None where the folder does not hold them.
+    """
+
+    ranges: Mapping[str, Any] | None
+    samples: tuple[list[Feed], Feed] | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to calibrate."""
+        return self.ranges is not None and self.samples is not None
+
+
 def fingerprint(inputs: Inputs) -> str:
     """sha256 of what `calibration()` yields; "" where the eval file has none or its samples differ at every call."""
     feeds = inputs.evaluation.calibration()
@@ -46,16 +65,20 @@ def fingerprint(inputs: Inputs) -> str:
     return hash_feeds(feed for feed in feeds if isinstance(feed, Mapping))
 
 
-def needs_reservoir(inputs: Inputs, store: Store) -> bool:
+def found(inputs: Inputs, store: Store) -> Found:
+    """What earlier runs left."""
+    return Found(store.inherited(RANGES), kept.load(inputs.out / FEEDS))
+
+
+def needs_reservoir(inputs: Inputs, there: Found) -> bool:
     """Whether calibration will need the baseline evaluation's own feeds."""
-    if inputs.evaluation.calibration() is not None:
-        return False
-    return store.inherited(RANGES) is None or kept.load(inputs.out / FEEDS) is None
+    return not there.complete and inputs.evaluation.calibration() is None
 
 
 def calibrate(
     inputs: Inputs,
     store: Store,
+    there: Found,
     reservoir: Iterable[Feed] | None,
     progress: Callable[[int], None],
     observer: Observer,
@@ -63,14 +86,14 @@ def calibrate(
     """The ranges of the study, from the database where they are there, else from one pass over the samples.
 
     Args:
+        there: What earlier runs left.
         reservoir: Feeds of the baseline's evaluation, for an eval file without `calibration()`.
         progress: Called with the samples seen.
 
     Raises:
         CalibrationError: No samples, or samples that do not fit the model.
     """
-    saved = store.inherited(RANGES)
-    samples = kept.load(inputs.out / FEEDS)
+    saved, samples = there.ranges, there.samples
     if saved is not None and samples is not None:
         store.put({RANGES: saved})
         return Calibration(Ranges.from_json(saved), *samples)

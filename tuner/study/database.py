@@ -18,6 +18,11 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from ...errors import InstallationError, OutputError, StudyError
 from .shield import shielded
 
+
+class NoStudyError(StudyError):
+    """A database without any study in it."""
+
+
 _LIKE = "Give one like sqlite:///study.db or postgresql://user@host/database."
 _FRESH = "Start anew with --fresh, or give another --out or --storage."
 
@@ -150,7 +155,7 @@ def _explain(url: str, error: Exception) -> StudyError | OutputError:
         )
     # SQLite; PostgreSQL; MySQL
     if "no such table" in words or ("exist" in words and ('relation "' in words or "table '" in words)):
-        return StudyError(f"{where} holds no study.")
+        return NoStudyError(f"{where} holds no study.")
     return StudyError(f"{where} cannot be used: {text.splitlines()[0] if text else type(cause).__name__}")
 
 

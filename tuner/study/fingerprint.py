@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,12 +73,6 @@ class FeedHasher:
             else:
                 self._hash.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
         self._hash.update(b"\n")
-
-    def watch(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Mapping[str, np.ndarray]]:
-        """The same feeds, hashed as they pass."""
-        for feed in feeds:
-            self.update(feed)
-            yield feed
 
     def hexdigest(self) -> str:
         """The sum so far."""

@@ -111,7 +111,7 @@ class Store:
             found = rows.study_ids(connection)
         where = database.shown(url)
         if not found:
-            raise StudyError(f"{where} holds no study.")
+            raise database.NoStudyError(f"{where} holds no study.")
         if name is None and len(found) == 1:
             name = next(iter(found))
         if name is None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import optuna
 
-from ...errors import StudyError
 from . import database
 from .files import BASELINE_SCORES, DATABASE, FEEDS, SCORES
 from .fingerprint import Fingerprint
@@ -36,10 +35,8 @@ def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
         return
     try:
         there = names(url)
-    except StudyError as error:
-        if "holds no study" in str(error):
-            return
-        raise
+    except database.NoStudyError:
+        return
     asked = [name for name in there if name == inputs.name]
     if inputs.request.storage is None and not asked:
         asked = there[-1:]

@@ -15,7 +15,7 @@ from . import baseline as baselines
 from . import calibrate as calibration
 from .baseline import Baseline
 from .bench import Bench
-from .calibrate import Calibration
+from .calibrate import Calibration, Found
 from .clock import Clock
 from .confirm import confirm, on_real_kernels
 from .deliver import deliver
@@ -121,12 +121,13 @@ def _open(inputs: Inputs) -> Store:
 def _run(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Result:
     clock.resume(store.get(SECONDS, {}))
     resumed = _resume(store, observer)
-    measured = _baseline(inputs, store, observer, clock)
+    there = calibration.found(inputs, store)
+    measured = _baseline(inputs, store, observer, clock, record=calibration.needs_reservoir(inputs, there))
     done = _finished(inputs, store)
     if done is not None:
         observer(Noted("nothing left to do: this study is finished"))
         return done
-    calibrated = _calibrate(inputs, store, measured, observer, clock)
+    calibrated = _calibrate(inputs, store, there, measured, observer, clock)
     run = _prepare(inputs, store, measured, calibrated, observer, clock, resumed)
     ended = search(run)
     if inputs.bench.simulated and inputs.real is not None:
@@ -150,13 +151,12 @@ def _resume(store: Store, observer: Observer) -> int:
     return there
 
 
-def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Baseline:
+def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock, *, record: bool) -> Baseline:
     """The float model's score: from the study (a few samples checked again), else measured."""
     observer(PhaseStarted("baseline"))
     here = inputs.scored_on
     known: dict[str, Any] | None = store.inherited(BASELINE, lambda held: held["scored_on"] == here)
     samples = baselines.load_samples(inputs.file(BASELINE_SCORES))
-    record = calibration.needs_reservoir(inputs, store)
     with clock.part("baseline"):
         complete = known is not None and (samples is not None or known["samples"] is None)
         if known is not None and complete and not record:
@@ -171,11 +171,13 @@ def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock) ->
     return measured
 
 
-def _calibrate(inputs: Inputs, store: Store, measured: Baseline, observer: Observer, clock: Clock) -> Calibration:
+def _calibrate(
+    inputs: Inputs, store: Store, there: Found, measured: Baseline, observer: Observer, clock: Clock
+) -> Calibration:
     observer(PhaseStarted("calibration"))
     reservoir = measured.recorder.feeds() if measured.recorder else None
     with clock.part("calibration"):
-        return calibration.calibrate(inputs, store, reservoir, lambda done: observer(Progressed(done)), observer)
+        return calibration.calibrate(inputs, store, there, reservoir, lambda done: observer(Progressed(done)), observer)
 
 
 def _prepare(
