@@ -27,6 +27,8 @@ from .trial import TrialRecord
 _PAIRS = 41
 _TIMED = 3
 _CLOSE = 1.05
+_WORTH = 0.03
+"""A model in int8 gives way to its float form where that is faster by more than this, beyond noise."""
 _TRIED = 5
 
 
@@ -67,8 +69,8 @@ class Confirmed:
 def confirm(run: Run) -> Confirmed | None:
     """The model to deliver, examined; None when no trial was ever scored.
 
-    Where latency is the objective it is never slower than the float file, nor than its own rewrites without int8:
-    in place of such a winner their float form is delivered, rewritten if that is faster than the file, else plain.
+    Where latency is the objective it is never slower than the float file, nor (by more than 3 %) than its own rewrites
+    without int8: in place of such a winner the float form is delivered, rewritten if that is faster, else plain.
     """
     found = _winner(run)
     if found is None or found.latency is None:
@@ -92,7 +94,7 @@ def _better_in_float(run: Run, found: Confirmed) -> Recipe | None:
     if run.inputs.objective != "latency" or found.latency is None or not found.holds:
         return None
     low, high = found.latency.speedup_ci
-    if alone is not None and alone.speedup_ci[0] > 1.0 and (low <= 1.0 or alone.speedup_ci[0] > high):
+    if alone is not None and alone.speedup_ci[0] > 1.0 and (low <= 1.0 or alone.speedup_ci[0] > high * (1.0 + _WORTH)):
         other = floated(space, recipe)
     elif high < 1.0:
         other = floated(space, recipe, rewritten=False)

@@ -108,6 +108,13 @@ def test_the_rewritten_float_model_is_written_where_it_is_faster(
     assert (tmp_path / "best.onnx").read_bytes() == result.files["model"].read_bytes()
 
 
+def test_a_little_less_speed_is_no_reason_to_give_int8_up(made: task.Task, clock: Clock) -> None:
+    clock(int8=1.58, rewritten=1.6, width=0.001)
+    result = run(made, fix={"rewrite/hardswish": "on"})
+    assert result.status == "met"
+    assert "QuantizeLinear" in delivered(result)
+
+
 def test_the_float_model_is_written_where_everything_is_slower(made: task.Task, clock: Clock) -> None:
     clock(int8=0.8, rewritten=0.9)
     result = run(made)
