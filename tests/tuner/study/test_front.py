@@ -137,6 +137,17 @@ def test_points_are_timed_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [record.number for record in kept] == [point["trial"] for point in found.front]
 
 
+def test_auto_finds_a_front_by_the_clock(tmp_path: Path) -> None:
+    of = task.write(tmp_path)
+    of.evaluate.write_text(FINE)
+    assert tuned(of, "--objective", "latency,drop", "--target-drop", "5%", "--max-trials", "5") in (0, 1)
+    found = result(of)
+    assert found.status in ("met", "no_gain")
+    assert 1 <= found.trials["total"] <= 6, "the float model may be scored beside them"
+    assert all(point["speedup_ci"][0] > 1.0 for point in found.front), "each is faster than the file beyond noise"
+    assert (of.out / "front.csv").exists() == bool(found.front)
+
+
 def test_a_measured_cost_has_its_noise_and_a_computed_one_has_none() -> None:
     def record(number: int, drop: float, cost: float, **more: object) -> TrialRecord:
         return TrialRecord(number, RECIPE, "complete", drop=drop, cost=cost, **more)  # type: ignore[arg-type]
