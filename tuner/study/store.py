@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,10 +17,11 @@ from sqlalchemy.engine import Connection
 
 from ...errors import StudyError
 from ...strategies.base import CALIBRATOR_OF, INHERIT, PROFILE, History, Outcome, Profile, Recipe, Space
-from . import database, rows
+from . import database, rows, siblings
 from .fingerprint import Fingerprint
+from .probes import PROBE, Probes
 from .shield import shielded
-from .trial import Measured, State, TrialRecord, comparable, decode, encode, is_number, recipe_hash
+from .trial import Measured, State, TrialRecord, comparable, is_number, recipe_hash
 
 FORMAT = 1
 
@@ -35,7 +32,9 @@ TARGET_DROP = "target_drop"
 BUILD = "build"
 OBJECTIVE = "objective"
 PARAMETERS = "parameters"
-PROBE = "probe/"
+
+# In these a sibling whose scores can be taken over equals a study.
+_KIN = (FINGERPRINT, BUILD, AUTOQUANT)
 
 # Trial system attributes. Optuna 5 reads `constraints:<name>`, optuna-dashboard 0.21 only the list.
 _CONSTRAINT = "constraints:drop"
@@ -74,8 +73,6 @@ class Store:
         self._finished: dict[int, TrialRecord] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._settled = 0  # trials up to this id have all been read, told
-        self._probes: list[tuple[tuple[str, Recipe], float | Profile | None, dict[str, Any] | None]] = []
-        self._last_probe = -1
         self._scores: dict[str, list[tuple[str, TrialRecord]]] | None = None
         self._space: Space | None = None
         self._built: dict[int, bool] = {}
@@ -88,6 +85,7 @@ class Store:
                 f"({about.get('version', 'unknown')}).\nUse that version, or start anew with --fresh."
             )
         self.choices = {parameter: tuple(values) for parameter, values in self.get(PARAMETERS).items()}
+        self._probes = Probes(self.choices)
         self._inherited = {name: INHERIT for name in self.choices if _inherits(name, INHERIT)}
         self._distributions = {
             parameter: distribution_to_json(CategoricalDistribution(values))
@@ -317,51 +315,25 @@ class Store:
 
     def put_probe(self, kind: str, recipe: Recipe, value: float, on: Mapping[str, Any] | None = None) -> None:
         """Record a probe. Infinity says that it failed. `on`: the machine, where the value depends on it."""
-        self._put_probe(kind, recipe, value if is_number(value) else None, on)
+        self.put(self._probes.attribute(kind, recipe, value, on))
 
     def put_profile(self, recipe: Recipe, profile: Profile | None, on: Mapping[str, Any]) -> None:
         """Record a profile, None for one that failed."""
-        self._put_probe(PROFILE, recipe, asdict(profile) if profile else None, on)
-
-    def _put_probe(self, kind: str, recipe: Recipe, value: Any, on: Mapping[str, Any] | None) -> None:
-        held = {"value": value, "recipe": encode(recipe, self.choices)}
-        key = f"{PROBE}{kind}/{recipe_hash(recipe)}"
-        if on is not None:
-            held["on"] = dict(on)
-            key += f"@{hashlib.sha256(json.dumps(held['on'], sort_keys=True).encode()).hexdigest()[:12]}"
-        self.put({key: held})
+        self.put(self._probes.attribute(PROFILE, recipe, profile, on))
 
     def probes(self, here: Mapping[str, Any] | None = None) -> dict[tuple[str, Recipe], float]:
-        """(kind, recipe) → value of all probes, infinity for one that failed.
-
-        Args:
-            here: The machine: what was timed on one that does not compare is left out. None leaves out nothing.
-        """
+        """(kind, recipe) → value of all probes; see `Probes.values`."""
         self._read_probes()
-        return {
-            key: math.inf if value is None else value
-            for key, value, on in self._probes
-            if not isinstance(value, Profile) and (on is None or here is None or comparable(on, here))
-        }
+        return self._probes.values(here)
 
     def profiles(self, here: Mapping[str, Any]) -> dict[Recipe, Profile]:
         """Recipe → its profile on this machine."""
         self._read_probes()
-        return {
-            recipe: value
-            for (_, recipe), value, on in self._probes
-            if isinstance(value, Profile) and on is not None and comparable(on, here)
-        }
+        return self._probes.profiles(here)
 
     def _read_probes(self) -> None:
         with self._transaction() as connection:
-            new = rows.attributes_after(connection, self._id, PROBE, self._last_probe)
-        for row_id, key, held in new:
-            kind, value = key.split("/")[1], held["value"]
-            if isinstance(value, dict):
-                value = Profile(**value)
-            self._probes.append(((kind, decode(held["recipe"], self.choices)), value, held.get("on")))
-            self._last_probe = row_id
+            self._probes.take(rows.attributes_after(connection, self._id, PROBE, self._probes.last))
 
     # what a strategy sees, and what siblings know
 
@@ -405,15 +377,8 @@ class Store:
         record comes without its recipe. Siblings are read once: they rest while this study runs.
         """
         if self._scores is None:
-            self._scores = {}
             with self._transaction() as connection:
-                ids = set(rows.siblings(connection, self._id, (FINGERPRINT, BUILD, AUTOQUANT)))
-                for name, study_id in rows.study_ids(connection).items():
-                    if study_id in ids:
-                        complete = rows.trial_ids(connection, study_id, TrialState.COMPLETE)
-                        for row in rows.read_trials(connection, complete, params=False):
-                            record = self._record(row)
-                            self._scores.setdefault(record.recipe_hash, []).append((name, record))
+                self._scores = siblings.scores(connection, self._id, _KIN, self._record)
         for name, record in self._scores.get(recipe_hash(recipe), ()):
             if comparable(record.scored_on, scored_on):
                 return name, record
@@ -421,15 +386,15 @@ class Store:
 
     def relatives(self, scored_on: Mapping[str, Any]) -> list[TrialRecord]:
         """Full scores of siblings (see `find`) with their recipes: those of this objective first, then by cost."""
-        found = []
         with self._transaction() as connection:
-            mine = rows.get_attribute(connection, self._id, OBJECTIVE)
-            for study_id in rows.siblings(connection, self._id, (FINGERPRINT, BUILD, AUTOQUANT, PARAMETERS)):
-                other = rows.get_attribute(connection, study_id, OBJECTIVE) != mine
-                complete = rows.trial_ids(connection, study_id, TrialState.COMPLETE)
-                found += [(other, self._record(row)) for row in rows.read_trials(connection, complete)]
-        usable = [entry for entry in found if comparable(entry[1].scored_on, scored_on)]
-        return [record for _, record in sorted(usable, key=lambda entry: (entry[0], entry[1].cost or 0.0))]
+            return siblings.relatives(
+                connection,
+                self._id,
+                (*_KIN, PARAMETERS),
+                self._record,
+                objective=OBJECTIVE,
+                scored_on=scored_on,
+            )
 
     # closing
 
