@@ -1,0 +1,106 @@
+"""Evaluations until the target is held at little cost: `python -m benchmarks.evaluations`, over strategies and seeds.
+
+A run has arrived at its first trial that loses at most 1 % and has at least 90 % of the model's bit operations' saving
+of all layers in int8 (objective ops, so that no clock decides). Just holding 1 % is no feat: half of the layers in
+float nearly always do. A run that has not arrived after 200 trials counts as 200. Each trial is a real model scored on
+the same part of the task's samples, none is raced; probes are not counted, their seconds are, in evaluations of that
+part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from autoquant.strategies.base import LAYER, History, Outcome, Probe, Recipe, Score, Space, Stop
+from autoquant.strategies.recipes import compose
+from autoquant.strategies.registry import make
+from autoquant.tuner.quantization.cost import ops, shares
+
+from .bed import Bed
+from .environment import default_tasks, environment, folders, write
+from .measure import rounded
+
+DROP, SAVING, MOST = 0.01, 0.9, 200
+TASKS = ("cls180", "minilm_sentiment")
+STRATEGIES = ("auto", "informed", "tpe", "random")
+
+
+class Counted:
+    """A task's recipes, scored and priced."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+        builder = bed.builder
+        self._shapes = builder.ranges.shapes
+        parts = shares(builder.analysis, builder.model, self._shapes, "ops")
+        self.space = Space(bed.space.choices, bed.space.offered, parts)
+        least = self.cost(compose(self.space, {}))
+        self.enough = 1.0 - SAVING * (1.0 - least)
+        self._metric = float(bed.baseline.mean())
+
+    def cost(self, recipe: Recipe) -> float:
+        """Bit operations relative to float."""
+        analysis = self._bed.builder.analysis
+        layers = {layer.name: recipe[LAYER + layer.group] for layer in analysis.layers}
+        return ops(analysis, self._shapes, layers, self._bed.builder.target.weight_bits)
+
+    def run(self, strategy: str, seed: int) -> dict[str, Any]:
+        """One run until it arrives, ends or has spent its trials."""
+        chosen = make(strategy)
+        trials: list[Outcome] = []
+        probes: dict[tuple[str, Recipe], float] = {}
+        while len(trials) < MOST:
+            history = History(self.space, DROP, "ops", tuple(trials), dict(probes), seed=seed)
+            action = chosen.next(history)
+            if isinstance(action, Stop):
+                break
+            if isinstance(action, Probe):
+                probes[action.kind, action.recipe] = self._bed.probe(action.recipe)[action.kind]
+                continue
+            assert isinstance(action, Score)
+            drop = self._bed.drop(action.recipe) / self._metric
+            cost = self.cost(action.recipe)
+            trials.append(
+                Outcome(len(trials), action.recipe, "complete", self._metric * (1 - drop), drop, cost, action.phase)
+            )
+            if drop <= DROP and cost <= self.enough:
+                return {"evaluations": len(trials), "arrived": True, "probes": len(probes)}
+        return {"evaluations": MOST, "arrived": False, "probes": len(probes)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", type=Path, default=default_tasks())
+    parser.add_argument("--samples", type=int, default=400, help="of each task")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cache", type=Path, help="keep what was measured here: a second run then takes seconds")
+    parser.add_argument("only", nargs="*", metavar="TASK", help=f"default: {', '.join(TASKS)}")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {**environment(), "rows": []}
+    for folder in folders(arguments.tasks, arguments.only or list(TASKS)):
+        bed = Bed(folder, arguments.samples, arguments.cache)
+        counted = Counted(bed)
+        for strategy in STRATEGIES:
+            runs = [counted.run(strategy, seed) for seed in range(arguments.seeds)]
+            row = {
+                "task": folder.name,
+                "strategy": strategy,
+                "samples": len(bed.indices),
+                "median": statistics.median(run["evaluations"] for run in runs),
+                "evaluations": [run["evaluations"] for run in runs],
+                "arrived": sum(run["arrived"] for run in runs),
+                "probes": statistics.median(run["probes"] for run in runs),
+                "probe_in_evaluations": bed.seconds["probe"] / bed.seconds["evaluate"] if runs[0]["probes"] else 0.0,
+            }
+            figures["rows"].append(rounded(row))
+            print(row, flush=True)
+    write("evaluations", figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
