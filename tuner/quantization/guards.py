@@ -25,6 +25,7 @@ from .placement import Placement
 from .weights import Weights
 
 _SELF_QUANTIZED = ("Conv", "ConvTranspose", "Gemm")
+_NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 _PROPAGATING = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Identity")
 
 
@@ -105,7 +106,22 @@ class Guards:
             producer = self._index.producer.get(tensor)
             if producer is not None and nodes[producer].op_type == "DequantizeLinear":
                 return True  # of a partly quantized model
-            if producer is None or nodes[producer].op_type not in _PROPAGATING:
+            carried = self._carried(nodes[producer]) if producer is not None else None
+            if carried is None:
                 return False
-            tensor = nodes[producer].input[0]
+            tensor = carried
         return True
+
+    def _carried(self, node: onnx.NodeProto) -> str | None:
+        """What a node hands on unchanged, as far as ONNX Runtime sees or moves DQs past it."""
+        if node.op_type in _PROPAGATING:
+            return str(node.input[0])
+        if node.op_type not in _NEUTRAL:  # it drops an Add of zero before it looks for DQs
+            return None
+        for position, name in enumerate(node.input):
+            commutes = node.op_type in ("Add", "Mul")
+            if (position == 1 or commutes) and self._weights.is_float(name) and len(node.input) == 2:
+                value = self._weights.value(name)
+                if value.size == 1 and value.reshape(-1)[0] == _NEUTRAL[node.op_type]:
+                    return str(node.input[1 - position])
+        return None

@@ -174,3 +174,19 @@ def test_transposes_that_cancel_out_behind_a_matmul(tmp_path):
     candidate = made.builder.build(made.recipe())
     assert set(candidate.layers.values()) == {"int8"}
     assert not differences(made, candidate)
+
+
+@pytest.mark.parametrize(("op_type", "constant"), [("Add", 0.0), ("Sub", 0.0), ("Mul", 1.0), ("Div", 1.0)])
+def test_an_operator_that_changes_nothing_does_not_part_a_float_layer_from_integers(op_type, constant, tmp_path):
+    g = Sketch(8)
+    g.linear("x", "one", 8, 8)
+    for side in "ab":
+        g.add("Mul", ["one", "one"], f"{side}0")
+        g.add(op_type, [f"{side}0", g.put(f"{side}c", [constant])], side)
+    g.add("Transpose", ["b"], "turned", perm=[0, 2, 1])
+    g.add("MatMul", ["a", "turned"], "y")
+    made = case(g.model([value("x", ["N", 5, 8])], [value("y", ["N", 5, 5])]), tmp_path)
+    glue = {f"op/{kind}": "int8" for kind in ("Mul", "Transpose") if kind != op_type}
+    candidate = made.builder.build(made.recipe().replace({LAYER + "y": "fp32", **glue}))
+    assert candidate.layers["y"] == "fp32"
+    assert not differences(made, candidate)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import CALIBRATORS, LAYER, OP, REWRITE, SYMMETRIES, Recipe
+from autoquant.strategies.base import CALIBRATORS, OP, REWRITE, SYMMETRIES, Recipe
 from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.patch import Image
@@ -129,15 +128,15 @@ def test_recipe_json_of_another_models_rewrites_is_refused():
     made = rewritable("hardswish_net")
     recipe = made.recipe()
     data = recipefile.to_json(recipe, made.builders.build(recipe), *made.builders.listed(recipe), get("cpu"), "f")
-    with pytest.raises(OptionError, match="rewrite/hardswish"):
+    with pytest.raises(OptionError, match="rewrite/"):
         recipefile.from_json(data, made.case.analysis, "f")
 
 
 def test_a_provider_without_integers_is_simulated():
     made = rewritable("hardswish_net")
     candidate = made.builders.build(made.recipe(), simulate=True)
-    onnx.checker.check_model(candidate.proto, full_check=False)
-    assert LAYER + next(iter(candidate.layers)) in made.recipe()
+    assert "HardSigmoid" in {node.op_type for node in candidate.proto.graph.node}
+    assert distance(made.case.float_outputs(), made.case.outputs(candidate, ["WeightBiasQuantization"])) < 1e-3
 
 
 def test_switched_on():

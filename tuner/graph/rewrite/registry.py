@@ -10,6 +10,7 @@ import onnx
 from ..draft import Draft, opset
 from ..index import reads
 from ..model import Model
+from .channels import channels
 from .gelu import gelu
 from .hardswish import hardswish
 from .layernorm import layernorm
@@ -27,6 +28,7 @@ REWRITES: Mapping[str, Callable[[Draft], Change]] = {
     "layernorm": layernorm,
     "pooling": pooling,
     "scales": scales,
+    "channels": channels,
 }
 """Name → rewrite, in the order they are made."""
 
@@ -39,6 +41,7 @@ SUMMARIES: Mapping[str, str] = {
     "layernorm": "LayerNormalization as one operator",
     "pooling": "GlobalAveragePool for ReduceMean",
     "scales": "constant scales and shifts folded into the layers behind them",
+    "channels": "channels of Convs in blocks of 16",
 }
 """Name → what it does, a clause."""
 
