@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .base import (
-    CALIBRATOR_OF,
     INHERIT,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
@@ -18,6 +17,7 @@ from .base import (
     Outcome,
     Recipe,
     Score,
+    Space,
     Stop,
 )
 from .calibrators import recalibrate
@@ -46,6 +46,7 @@ _JITTER = 0.5
 _CHOOSY = 4.0
 _UNSURE = 0.2
 _NEAR = 6
+_LOOKED_AT = 160
 _TINY = 1e-9
 
 
@@ -76,6 +77,7 @@ class Models:
         drop: Effects on the drop under the first settings; those of layers are multiplied by the settings' factor.
         cost: Effects on the cost; the last column is the constant one.
         factors: Of each arm: how much its drop exceeds that under the first settings.
+        tried: Of each arm: how many of the trials were of it.
     """
 
     names: tuple[str, ...]
@@ -83,6 +85,7 @@ class Models:
     drop: Linear
     cost: Linear
     factors: tuple[float, ...]
+    tried: tuple[int, ...]
 
 
 class Informed:
@@ -155,13 +158,15 @@ def _screened(history: History, settings: Settings) -> Procedure[tuple[Settings,
 
 
 def _fit(history: History, probed: Probed) -> Models:
-    """The two models, after at most 300 trials."""
+    """The two models, after at most 160 trials: the best and the latest."""
     space, target = history.space, history.target
     layers = space.free_layers
     names = (*layers, *free_glue(space), *space.rewrites)
-    trials = [trial for trial in informative(history, list(history.trials)) if math.isfinite(drop_of(trial))]
+    trials = [
+        trial for trial in informative(history, list(history.trials), _LOOKED_AT) if math.isfinite(drop_of(trial))
+    ]
     rows = np.array([_row(trial.recipe, names) for trial in trials], dtype=float).reshape(len(trials), len(names))
-    arm_of = _arms_of(probed, trials)
+    arm_of = _arms_of(space, probed, trials)
     factors = [factor for _, factor in probed.arms]
     drops = np.array([min(drop_of(trial), _CAP * target) for trial in trials])
     doubt = np.array([0.3 if trial.state == "complete" else 0.6 for trial in trials]) * np.maximum(drops - target, 0.0)
@@ -173,23 +178,25 @@ def _fit(history: History, probed: Probed) -> Models:
         scale = np.array([factors[arm] if arm is not None else 1.0 for arm in arm_of])
         scaled = rows * np.where(np.arange(len(names)) < len(layers), scale[:, None], 1.0)
         drop = posterior(scaled, drops, prior, spread, 0.15 * target, doubt)
-        factors = _corrected(probed, arm_of, rows @ drop.mean, drops, target)
-    return Models(names, len(layers), drop, _costs(history, names, len(layers), trials, rows), tuple(factors))
+        factors = _corrected(probed, arm_of, drop.predict(rows)[0], drops, target)
+    cost = _costs(history, names, len(layers), trials, rows)
+    tried = tuple(arm_of.count(place) for place in range(len(probed.arms)))
+    return Models(names, len(layers), drop, cost, tuple(factors), tried)
 
 
 def _row(recipe: Recipe, names: Sequence[str]) -> list[bool]:
     return [recipe[name] in ("int8", "on") for name in names]
 
 
-def _arms_of(probed: Probed, trials: Sequence[Outcome]) -> list[int | None]:
+def _arms_of(space: Space, probed: Probed, trials: Sequence[Outcome]) -> list[int | None]:
     """Which settings each trial was scored with, None for others."""
-    places = {_key(settings): place for place, (settings, _) in reversed(list(enumerate(probed.arms)))}
-    return [places.get(_key(trial.recipe)) for trial in trials]
+    places = {_key(space, settings): place for place, (settings, _) in reversed(list(enumerate(probed.arms)))}
+    return [places.get(_key(space, trial.recipe)) for trial in trials]
 
 
-def _key(settings: Settings) -> tuple[tuple[str, ...], bool]:
+def _key(space: Space, settings: Settings) -> tuple[tuple[str, ...], bool]:
     """The global settings, and whether any layer has a calibrator of its own (which ones follows from the probes)."""
-    own = any(name.startswith(CALIBRATOR_OF) and value != INHERIT for name, value in settings.items())
+    own = any(settings.get(name, INHERIT) != INHERIT for name in space.calibrators)
     return tuple(settings.get(name, "") for name in GLOBALS), own
 
 
@@ -223,20 +230,19 @@ def _costs(history: History, names: Sequence[str], layers: int, trials: Sequence
 def _draw(history: History, probed: Probed, models: Models) -> Recipe | None:
     """The draw of most expected gain times its chance to hold; None when all were scored before."""
     rng = np.random.default_rng([abs(history.seed), len(history.trials)])
-    tried = np.bincount(
-        [arm for arm in _arms_of(probed, history.trials) if arm is not None], minlength=len(probed.arms)
-    )
-    factors = np.array(models.factors) * np.exp(rng.normal(0.0, _UNSURE / np.sqrt(1.0 + tried)))
+    factors = np.array(models.factors) * np.exp(rng.normal(0.0, _UNSURE / np.sqrt(1.0 + np.array(models.tried))))
     weights = factors**-_CHOOSY
     weights /= weights.sum()
     effects = np.maximum(models.drop.mean[: models.layers], _TINY)
     gains = np.maximum(-models.cost.mean[: models.layers], _TINY)
     best = history.best
+    pulls: dict[int, float] = {}
     drawn, arms = [], []
     for draw in range(_DRAWS):
         arm = int(rng.choice(len(weights), p=weights))
-        pull = _pull(history, factors[arm] * effects, gains) * math.exp(rng.normal(0.0, _JITTER))
-        chance = _chance(pull, factors[arm] * effects, gains)
+        if arm not in pulls:
+            pulls[arm] = _pull(history, factors[arm] * effects, gains)
+        chance = _chance(pulls[arm] * math.exp(rng.normal(0.0, _JITTER)), factors[arm] * effects, gains)
         flags = rng.random(models.layers) >= chance
         near = best is not None and draw % 2 == 1
         rest = _others(history, models, best if near else None, rng)
@@ -245,7 +251,7 @@ def _draw(history: History, probed: Probed, models: Models) -> Recipe | None:
             changed = rng.choice(models.layers, size=min(models.layers, int(rng.integers(1, _NEAR))), replace=False)
             kept[changed] = flags[changed] if draw % 4 == 1 else ~kept[changed]
             flags = kept
-            held = _arms_of(probed, [best])[0]
+            held = _arms_of(history.space, probed, [best])[0]
             arm = held if held is not None and draw % 8 != 7 else arm
         drawn.append(np.concatenate([flags, rest]))
         arms.append(arm)

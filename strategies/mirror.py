@@ -14,7 +14,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from .base import History, Outcome, Space
+from .base import Outcome, Space
 from .recipes import drop_of
 
 FAR = 1e6
@@ -66,11 +66,11 @@ def distributions_of(space: Space) -> dict[str, CategoricalDistribution]:
     return found
 
 
-def usable(history: History, distributions: Mapping[str, CategoricalDistribution]) -> list[Outcome]:
+def usable(trials: Sequence[Outcome], distributions: Mapping[str, CategoricalDistribution]) -> list[Outcome]:
     """The trials that a sampler can learn from: not failed, and within the space."""
     return [
         trial
-        for trial in history.trials
+        for trial in trials
         if trial.state != "failed"
         and all(trial.recipe.get(name) in distribution.choices for name, distribution in distributions.items())
     ]

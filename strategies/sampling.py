@@ -37,6 +37,8 @@ class Sampling:
         self._target, self._pareto = math.nan, False
         self._distributions: dict[str, CategoricalDistribution] = {}
         self._frozen: dict[tuple[Outcome, float], FrozenTrial] = {}
+        self._seen: tuple[Outcome, ...] = ()
+        self._fitting: list[Outcome] = []
         self._population: list[Outcome] = []
         self._generations: list[FrozenTrial] = []
         self._mirrors = {1: Mirror(), 2: Mirror(2)}
@@ -72,7 +74,7 @@ class Sampling:
         generation is drawn uniformly. A pruned trial counts as costing as much as the float model.
         """
         self._follow(history)
-        trials = usable(history, self._distributions)
+        trials = self._usable(history)
         known = self._population
         if known != trials[: len(known)]:
             self._mirrors[2] = Mirror(2)
@@ -100,7 +102,7 @@ class Sampling:
         self, history: History, salt: int, make: Callable[..., BaseSampler], unknown: float = FAR
     ) -> Recipe | None:
         self._follow(history)
-        trials = informative(history, usable(history, self._distributions))
+        trials = informative(history, self._usable(history))
         held = []
         for place, trial in enumerate(trials):
             made = self._frozen.get((trial, unknown))
@@ -126,19 +128,29 @@ class Sampling:
                 return recipe
         return _any_new(history, rng)
 
+    def _usable(self, history: History) -> list[Outcome]:
+        """The trials to learn from; each looked at once."""
+        seen = self._seen
+        if history.trials[: len(seen)] != seen:
+            seen, self._fitting = (), []
+        self._fitting = self._fitting + usable(history.trials[len(seen) :], self._distributions)
+        self._seen = history.trials
+        return self._fitting
+
     def _follow(self, history: History) -> None:
         """Forget what belongs to another space or target."""
         same = self._target == history.target and self._pareto == history.pareto
         if not same or (self._space is not history.space and self._space != history.space):
             self._distributions = distributions_of(history.space)
             self._frozen, self._population, self._generations = {}, [], []
+            self._seen, self._fitting = (), []
             self._mirrors = {1: Mirror(), 2: Mirror(2)}
         self._space, self._target, self._pareto = history.space, history.target, history.pareto
 
 
-def informative(history: History, trials: list[Outcome]) -> list[Outcome]:
-    """At most 300 trials, in their order: the 60 best (feasible ones by cost, then by drop) and the latest."""
-    if len(trials) <= LOOKED_AT:
+def informative(history: History, trials: list[Outcome], limit: int = LOOKED_AT) -> list[Outcome]:
+    """At most so many trials, in their order: the 60 best (feasible ones by cost, then by drop) and the latest."""
+    if len(trials) <= limit:
         return trials
 
     def rank(place: int) -> tuple[bool, float, int]:
@@ -147,7 +159,8 @@ def informative(history: History, trials: list[Outcome]) -> list[Outcome]:
         return not held, (trial.cost or 0.0) if held else drop_of(trial), place
 
     best = sorted(range(len(trials)), key=rank)[:BEST]
-    latest = [place for place in range(len(trials) - 1, -1, -1) if place not in set(best)][: LOOKED_AT - BEST]
+    known = set(best)
+    latest = [place for place in range(len(trials) - 1, -1, -1) if place not in known][: limit - BEST]
     return [trials[place] for place in sorted([*best, *latest])]
 
 
