@@ -121,10 +121,6 @@ def warnings(held: HeldOut | None, target: TargetDrop) -> list[str]:
         return []
     said = []
     low, high = held.drop_ci
-
-    def shown(value: float) -> str:
-        return f"{100 * value:.2f}%" if target.relative else f"{value:.4g}"
-
     if held.samples < _FEW:
         said.append(
             f"only {held.samples} samples are held out: too few to tell a drop of {target}. "
@@ -132,8 +128,8 @@ def warnings(held: HeldOut | None, target: TargetDrop) -> list[str]:
         )
     elif high - low > _WIDE * target.value:
         said.append(
-            f"the {held.samples} samples held out tell the drop only to within {shown(low)} to {shown(high)} (95%), "
-            f"where {target} is allowed: hold out more, or evaluate on more samples"
+            f"the {held.samples} samples held out tell the drop only to within {target.shown(low)} to "
+            f"{target.shown(high)} (95%), where {target} is allowed: hold out more, or evaluate on more samples"
         )
     if held.looks > 1:
         said.append(

@@ -77,6 +77,10 @@ class TargetDrop:
         # Rounded, so that 0.829 - 0.819 is a drop of 0.01 and not of 0.010000000000000009.
         return round(worse / abs(baseline) if self.relative else worse, 12)
 
+    def shown(self, drop: float) -> str:
+        """A drop in this target's unit, for a message."""
+        return f"{100 * drop:.2f}%" if self.relative else f"{drop:.4g}"
+
     def __str__(self) -> str:
         return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
 

@@ -33,9 +33,9 @@ def judge(
     if not found.holds:
         return "not_met", f"the best effort loses {lost} where {target} is allowed; {reason}"
     if held is not None and not held.holds:
-        there = f"{100 * held.drop:.2f}%" if target.relative else f"{held.drop:.4g}"
         return "not_met", (
-            f"holds {target} on the samples of the search, but loses {there} on the {held.samples} held out; {reason}"
+            f"holds {target} on the samples of the search, but loses {target.shown(held.drop)} on the "
+            f"{held.samples} held out; {reason}"
         )
     faster = found.latency is not None and found.latency.speedup_ci[0] > 1.0
     tried = (found.passed or found).latency
