@@ -146,7 +146,7 @@ class LiveView:
         units = known.units.get(phase)
         if not units:
             return ""
-        noun = {"sensitivity": "probe", "deliver": "step", "load": "step"}.get(phase, "sample")
+        noun = {"speed": "probe", "sensitivity": "probe", "deliver": "step", "load": "step"}.get(phase, "sample")
         if phase == known.phase and known.total:
             return f"{write.count(known.done)} of {write.many(known.total, noun)}"
         return write.many(units, noun)

@@ -126,7 +126,7 @@ class Progress:
 
     def remaining(self) -> Remaining | None:
         """Time left, where anything is known about it."""
-        if self.phase in ("search", "sensitivity") and self.search is not None:
+        if self.phase in ("search", "speed", "sensitivity") and self.search is not None:
             return self._remaining_search(self.search)
         if self.phase is None or not self.total or not self.done:
             return None

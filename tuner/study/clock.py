@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-PARTS = ("total", "baseline", "calibration", "sensitivity", "search", "materialize")
+PARTS = ("total", "baseline", "calibration", "speed", "sensitivity", "search", "materialize")
 
 
 class Clock:

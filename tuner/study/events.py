@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Phase = Literal["load", "baseline", "calibration", "sensitivity", "search", "confirm", "deliver"]
+Phase = Literal["load", "baseline", "calibration", "speed", "sensitivity", "search", "confirm", "deliver"]
 
 
 @dataclass(frozen=True, slots=True)

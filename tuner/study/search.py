@@ -9,11 +9,24 @@ from pathlib import Path
 
 from ...errors import AutoquantError, EvaluationError, ModelError
 from ...evaluators.base import Scored
-from ...strategies.base import CALIBRATOR_OF, INHERIT, LATENCY, LAYER, OP, PROFILE, History, Probe, Recipe, Score, Stop
+from ...strategies.base import (
+    CALIBRATOR_OF,
+    INHERIT,
+    LATENCY,
+    LAYER,
+    OP,
+    PROFILE,
+    Action,
+    History,
+    Probe,
+    Recipe,
+    Score,
+    Stop,
+)
 from ...strategies.registry import make
 from . import stopping
 from .baseline import load_samples, save_samples
-from .events import PhaseStarted, Progressed, TrialFinished, TrialStarted
+from .events import Phase, PhaseStarted, Progressed, TrialFinished, TrialStarted
 from .executor import Attempt
 from .files import SCORES
 from .run import Run
@@ -35,24 +48,24 @@ def search(run: Run) -> Ended:
     strategy = make(request.strategy)
     warm = recipes(run)
     probed = 0
-    phase = ""
+    phase: Phase = "load"
     while True:
         history = run.history()
         if (ended := stopping.due(run, history)) is not None:
             return ended
         known = next((recipe for recipe in warm if recipe not in history.scored), None)
         action = Score(known, PHASE) if known else strategy.next(history)
-        wanted = "sensitivity" if isinstance(action, Probe) else "search"
+        wanted = _phase(action)
         if wanted != phase and not isinstance(action, Stop):
             phase = wanted
-            run.observer(PhaseStarted("sensitivity" if phase == "sensitivity" else "search"))
+            run.observer(PhaseStarted(phase))
         match action:
             case Stop(reason):
                 return Ended("strategy", reason)
             case Probe(kind, recipe, _):
                 if not stopping.fits(run, 0.0):
                     return stopping.over(run)
-                with run.clock.part("sensitivity"):
+                with run.clock.part(phase):
                     _probe(run, kind, recipe)
                 probed += 1
                 run.observer(Progressed(probed))
@@ -64,6 +77,13 @@ def search(run: Run) -> Ended:
                         score(run, recipe, word, history, stopping.watched(run))
                 except OutOfTime:
                     return stopping.over(run)
+
+
+def _phase(action: Action) -> Phase:
+    """What an action is about, as people are told."""
+    if not isinstance(action, Probe):
+        return "search"
+    return "speed" if action.kind in (LATENCY, PROFILE) else "sensitivity"
 
 
 def _probe(run: Run, kind: str, recipe: Recipe) -> None:
