@@ -123,6 +123,9 @@ def _winner(run: Run) -> Confirmed | None:
     run.observer(PhaseStarted("confirm"))
     told = [record for record in run.usable() if record.state in ("complete", "pruned")]
     held = _cheapest(told)
+    if run.inputs.pareto:  # a point of the front, before what is cheaper by luck alone
+        points = {outcome.number for outcome in front(run.history())}
+        held.sort(key=lambda record: record.number not in points)
     for record in _timed_afresh(run, held)[:_TRIED]:
         found = examine(run, record)
         if found.holds:
