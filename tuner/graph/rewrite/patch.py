@@ -40,6 +40,16 @@ class Image:
     high: float = np.inf
 
 
+def composed(image: Image, derived: Mapping[str, Image]) -> Image:
+    """An image of a derived tensor as one of an original tensor."""
+    first = derived.get(image.source)
+    if first is None:
+        return image
+    ends = sorted(image.factor * end + image.offset for end in (first.low, first.high))
+    low, high = max(image.low, ends[0]), min(image.high, ends[1])
+    return Image(first.source, image.factor * first.factor, image.factor * first.offset + image.offset, low, high)
+
+
 @dataclass(frozen=True)
 class Change:
     """What a rewrite did.
@@ -145,6 +155,11 @@ class Patch:
         """Drop a node: who read its output reads another tensor."""
         self._gone.add(i)
         self._renamed[self.node(i).output[0]] = tensor
+        self.sites += 1
+
+    def remove(self, i: int) -> None:
+        """Drop a node: another writes its output now."""
+        self._gone.add(i)
         self.sites += 1
 
     def replace(self, nodes: Collection[int], made: list[onnx.NodeProto]) -> None:

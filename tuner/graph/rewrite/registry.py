@@ -10,11 +10,12 @@ import onnx
 from ..draft import Draft, opset
 from ..index import reads
 from ..model import Model
+from .attention import attention
 from .channels import channels
 from .gelu import gelu
 from .hardswish import hardswish
 from .layernorm import layernorm
-from .patch import Change, Image
+from .patch import Change, Image, composed
 from .pooling import pooling
 from .scales import scales
 from .shapes import shapes
@@ -27,6 +28,7 @@ REWRITES: Mapping[str, Callable[[Draft], Change]] = {
     "gelu": gelu,
     "layernorm": layernorm,
     "pooling": pooling,
+    "attention": attention,
     "scales": scales,
     "channels": channels,
 }
@@ -40,6 +42,7 @@ SUMMARIES: Mapping[str, str] = {
     "gelu": "GELU as one operator",
     "layernorm": "LayerNormalization as one operator",
     "pooling": "GlobalAveragePool for ReduceMean",
+    "attention": "constant factors moved up into the weights before them",
     "scales": "constant scales and shifts folded into the layers behind them",
     "channels": "channels of Convs in blocks of 16",
 }
@@ -86,24 +89,14 @@ def rewritten(model: Model, names: Collection[str] = REWRITES.keys()) -> Rewritt
         change = rewrite(draft)
         if change.sites:
             sites[name] = change.sites
-            derived.update({tensor: _composed(image, derived) for tensor, image in change.derived.items()})
+            derived.update({tensor: composed(image, derived) for tensor, image in change.derived.items()})
     if not sites:
         return Rewritten(model)
     _tidy(draft)
+    there = {name for node in draft.proto.graph.node for name in node.output}
+    derived = {tensor: image for tensor, image in derived.items() if tensor in there}
     made = replace(model, proto=draft.proto, weights=draft.weights, opset=opset(draft.proto))
     return Rewritten(made, derived, sites)
-
-
-def _composed(image: Image, derived: Mapping[str, Image]) -> Image:
-    """An image of a derived tensor as one of an original tensor."""
-    first = derived.get(image.source)
-    if first is None:
-        return image
-    ends = sorted(
-        image.factor * end + image.offset if image.factor else image.offset for end in (first.low, first.high)
-    )
-    low, high = max(image.low, ends[0]), min(image.high, ends[1])
-    return Image(first.source, image.factor * first.factor, image.factor * first.offset + image.offset, low, high)
 
 
 def _tidy(draft: Draft) -> None:
