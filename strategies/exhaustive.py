@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from itertools import product
 
-from .base import LAYER, OP, Action, History, Recipe, Score, Space, Stop
-from .recipes import compose_anew, free_glue
+from .base import REWRITE_CHOICES, Action, History, Recipe, Score, Space, Stop
+from .recipes import GLOBALS, compose_anew, free_glue
 
 LIMIT = 100_000
 
@@ -15,8 +15,9 @@ LIMIT = 100_000
 class Exhaustive:
     """Scores every recipe of a small space (at most 100,000 combinations), in the order of the offered choices.
 
-    A larger space gets a grid instead: every global setting with the glue float and with the glue int8, all layers
-    int8; then each of these with one layer in float.
+    A larger space gets a grid instead: every global setting with all rewrites and with none, with the glue float and
+    with the glue int8, all layers int8; then each of these with one layer in float. Layers have no calibrators of
+    their own in it.
     """
 
     name = "exhaustive"
@@ -60,8 +61,13 @@ def _all(space: Space) -> Iterator[Recipe]:
 
 
 def _grid(space: Space) -> Iterator[Recipe]:
-    names = [name for name in space.offered if not name.startswith((LAYER, OP))]
-    settings = [dict(zip(names, values, strict=True)) for values in product(*(space.offered[name] for name in names))]
+    names = [name for name in GLOBALS if name in space.offered]
+    rewrites = [dict.fromkeys(space.rewrites, value) for value in (REWRITE_CHOICES if space.rewrites else ("off",))]
+    settings = [
+        {**dict(zip(names, values, strict=True)), **switched}
+        for values in product(*(space.offered[name] for name in names))
+        for switched in rewrites
+    ]
     glues = [(), free_glue(space)] if free_glue(space) else [()]
     for floats in ((), *((name,) for name in space.free_layers)):
         for glue in glues:

@@ -12,8 +12,9 @@ from .sampling import Sampling
 class Gp:
     """Optuna's GPSampler under the constraint drop ≤ target, the preferred settings at all-int8 first.
 
-    Slow: 2.5 seconds a proposal at 100 layers (`tpe` takes a fiftieth), so for evaluations that take minutes. Needs
-    torch, which the extra `gp` brings. Ends with the budget alone.
+    Slow: 2.5 seconds a proposal at 100 layers (`tpe` takes a fiftieth), and many times that while other work holds
+    the cores; so for evaluations that take minutes. Needs torch, which the extra `gp` brings. Ends with the budget
+    alone.
     """
 
     name = "gp"
