@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies import base, gp
+from autoquant.strategies import base, exhaustive, gp
 from autoquant.strategies.base import Outcome, Probe, Score
 from autoquant.strategies.informed import Informed
 from autoquant.strategies.linear import posterior
@@ -251,3 +251,12 @@ def test_pruned_trials_teach_too():
     ]
     counts = [len(floats_of(problem.space, done.history.trials[1].recipe)) for done in asked]
     assert abs(counts[0] - counts[1]) <= 3
+
+
+def test_the_grid_leaves_calibrators_global_and_switches_rewrites_together():
+    rewrites = {"rewrite/one": ("on", "off"), "rewrite/two": ("on", "off")}
+    space = with_own_calibrators(make_space(10), **rewrites)
+    found = list(exhaustive.recipes(space))
+    assert len(found) == 6 * 2 * 2 * 2 * 2 * 11
+    assert {(recipe["rewrite/one"], recipe["rewrite/two"]) for recipe in found} == {("on", "on"), ("off", "off")}
+    assert {recipe[name] for recipe in found for name in space.calibrators} == {base.INHERIT}
