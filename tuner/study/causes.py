@@ -93,6 +93,11 @@ class Examiner:
         self.evaluations = 0
         self._recorder: Recorder | None = None
 
+    @property
+    def late(self) -> bool:
+        """Whether `--timeout` has passed: then only what is known already is said."""
+        return self._run.overtime
+
     def floats(self) -> Half:
         """The float model through our own graph passes: nothing quantized."""
         run, space = self._run, self._run.space

@@ -47,7 +47,8 @@ def export_trial(store: Store, trial: int | Literal["best"], out: Path, model_pa
 def chosen(store: Store, trial: int | Literal["best"]) -> TrialRecord:
     """The trial of a number; `best` is the one that was delivered, before that the cheapest that holds the target.
 
-    The two can differ: what is delivered has been scored and timed afresh, on the target's own kernels.
+    The two can differ: what is delivered has been scored and timed afresh, on the target's own kernels. Where a search
+    went on after it and was interrupted, a cheaper trial found since is the best.
 
     Raises:
         StudyError: There is none.
@@ -56,7 +57,10 @@ def chosen(store: Store, trial: int | Literal["best"]) -> TrialRecord:
         return store.trial(trial)
     held = store.get(RESULT)
     if held is not None and held["result"]["tuned"] is not None:
-        return store.trial(held["result"]["tuned"]["trial"])
+        delivered = store.trial(held["result"]["tuned"]["trial"])
+        told = [record for record in store.trials() if record.told]
+        since = told[int(held["result"]["trials"]["total"]) :]
+        return min((r for r in since if _beats(r, delivered)), key=lambda r: (r.cost, r.number), default=delivered)
     record = store.best()
     if record is None:
         raise StudyError(
@@ -64,6 +68,13 @@ def chosen(store: Store, trial: int | Literal["best"]) -> TrialRecord:
             "Name a trial with --trial N; `autoquant trials` lists them."
         )
     return record
+
+
+def _beats(record: TrialRecord, delivered: TrialRecord) -> bool:
+    """Whether a trial holds the target at a lower cost than the delivered one, or where that one does not."""
+    if not record.feasible or record.cost is None:
+        return False
+    return not delivered.feasible or delivered.cost is None or record.cost < delivered.cost
 
 
 def quantize_recipe(

@@ -49,10 +49,12 @@ class Findings:
         )
         self._metric()
         if self._floats(examiner.floats()):
-            self._halves(*examiner.halves())
+            if not examiner.late:
+                self._halves(*examiner.halves())
             self._layers(examiner.layers())
             self._calibrators(examiner.calibrators())
-        self._coverage(examiner.coverage())
+        if not examiner.late:
+            self._coverage(examiner.coverage())
         self._budget()
 
     def _metric(self) -> None:

@@ -13,7 +13,7 @@ from autoquant.evaluators.holdout import Holdout, Part
 from autoquant.strategies.base import History, Outcome
 from autoquant.tuner.study import stopping
 from autoquant.tuner.study.clock import Clock
-from autoquant.tuner.study.export import export_trial
+from autoquant.tuner.study.export import chosen, export_trial
 from autoquant.tuner.study.recover import open_study
 from autoquant.tuner.study.trial import TrialRecord
 from autoquant.tuner.study.tune import tune
@@ -241,3 +241,20 @@ def test_ctrl_c_leaves_the_best_found_exportable(fine: task.Task, tmp_path: Path
         best = store.best()
         assert best is not None
         assert export_trial(store, "best", tmp_path / "best.onnx", fine.model).stat().st_size > 0
+
+
+def test_a_longer_search_that_is_interrupted_leaves_its_best_exportable(fine: task.Task) -> None:
+    first, _ = run(fine, "5%", strategy="random", max_trials=1)
+
+    def interrupt(event: Any) -> None:
+        if type(event).__name__ == "TrialStarted" and event.number == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(request(fine, "5%", strategy="random", max_trials=20), interrupt)
+    with open_study(fine.out) as store:
+        best = store.best()
+        assert best is not None
+        assert first.tuned is not None
+        assert best.number != first.tuned.trial, "the first of eight random draws is not the best"
+        assert chosen(store, "best").number == best.number
