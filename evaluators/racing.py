@@ -192,8 +192,8 @@ def race(
     """Score a candidate, in full or until it cannot hold the target.
 
     With random access the samples are drawn anew for every candidate. Otherwise they come as they come: where the file
-    says `shuffled` that counts as one random order, else only certainty stops a candidate. Scores without known bounds
-    are not raced.
+    says `shuffled` that counts as one random order (the same for all candidates, so that α holds for each that was
+    chosen without regard to it), else only certainty stops a candidate. Scores without known bounds are not raced.
 
     Args:
         evaluation: The user's metric.
