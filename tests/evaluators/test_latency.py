@@ -115,31 +115,30 @@ def test_sessions_that_spin_are_refused() -> None:
 
 
 def spun(session: ort.InferenceSession) -> list[float]:
-    """Share of a processor that this process keeps busy after a run, while it does nothing. A few times, sorted."""
-    shares = []
+    """Milliseconds of processor that this process uses after a run, while it does nothing. A few times, sorted."""
+    spent = []
     time.sleep(0.2)  # whatever ran before has come to rest
-    for _ in range(8):
-        for _ in range(3):
-            session.run(None, {"x": np.zeros((8, 3, 16, 16), "f4")})
-        busy, start = time.process_time(), time.perf_counter()
-        time.sleep(0.02)
-        shares.append((time.process_time() - busy) / (time.perf_counter() - start))
-    return sorted(shares)
+    for _ in range(6):
+        session.run(None, {"x": np.zeros((8, 3, 16, 16), "f4")})
+        busy = time.process_time()
+        time.sleep(0.1)
+        spent.append(1e3 * (time.process_time() - busy))
+    return sorted(spent)
 
 
 def test_sessions_rest_between_runs() -> None:
-    """What disturbs the other session's clock, seen at its root: processor time after the run, load of others or not.
+    """What disturbs the other session's clock, seen at its root: processor time after the run, whatever else runs.
 
-    A session of ONNX Runtime's defaults spins for about 40 ms after each run; side by side with a second one an A/A
-    comparison was off by up to a factor of two.
+    A session of ONNX Runtime's defaults spins for about 40 ms of processor time after each run; side by side with a
+    second one an A/A comparison was off by up to a factor of two.
     """
     session = open_session(PROTO, threads=2)
     assert session.get_session_options().get_session_config_entry("session.force_spinning_stop") == "1"
-    assert spun(session)[0] < 0.25
+    assert spun(session)[0] < 3.0
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     spinning = ort.InferenceSession(PROTO, options, providers=["CPUExecutionProvider"])
-    assert spun(spinning)[-1] > 0.25, "without the option this test would have to fail"
+    assert spun(spinning)[-1] > 3.0, "without the option this test would have to fail"
 
 
 def test_a_feed_that_does_not_fit() -> None:
