@@ -57,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
     search = parser.add_argument_group("the search")
     search.add_argument(
-        "--strategy", default="auto", metavar="NAME", help="auto, tpe, random or exhaustive; default auto"
+        "--strategy", default="auto", metavar="NAME", help="auto, informed, tpe, nsga2, gp, random, exhaustive, inc-basic, nncf-greedy, aimet-amp; default auto"
     )
     search.add_argument("--max-trials", type=positive, metavar="N", help="trials of the whole study")
     search.add_argument(
