@@ -19,6 +19,7 @@ from .patch import Change, Image, composed
 from .pooling import pooling
 from .scales import scales
 from .shapes import shapes
+from .silu import silu
 from .softmax import softmax
 
 REWRITES: Mapping[str, Callable[[Draft], Change]] = {
@@ -26,6 +27,7 @@ REWRITES: Mapping[str, Callable[[Draft], Change]] = {
     "shapes": shapes,
     "hardswish": hardswish,
     "gelu": gelu,
+    "silu": silu,
     "layernorm": layernorm,
     "pooling": pooling,
     "attention": attention,
@@ -40,6 +42,7 @@ SUMMARIES: Mapping[str, str] = {
     "shapes": "constant targets for Reshape, without the shape arithmetic",
     "hardswish": "HardSigmoid (and Mul) for Add, Clip, Mul and Div",
     "gelu": "GELU as one operator",
+    "silu": "SiLU as one operator",
     "layernorm": "LayerNormalization as one operator",
     "pooling": "GlobalAveragePool for ReduceMean",
     "attention": "constant factors moved up into the weights before them",

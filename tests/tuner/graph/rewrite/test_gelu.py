@@ -89,3 +89,25 @@ def test_a_constant_with_more_dimensions_is_left():
     g.initializers = [tensor for tensor in g.initializers if tensor.name != "half"]
     g.put("half", [[[[0.5]]]])
     assert not rewritten(model(g), ["gelu"]).sites
+
+
+@pytest.mark.parametrize("factor", [None, 1.0, 1.702, -0.5])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_silu(factor, swapped):
+    g = Sketch()
+    argument = "x" if factor is None else g.add("Mul", [g.put("a", [factor]), "x"], "scaled")
+    g.add("Sigmoid", [argument], "gate")
+    g.add("Mul", ["gate", "x"] if swapped else ["x", "gate"], "y")
+    assert types(same(model(g), ["silu"]).model) == {"QuickGelu": 1}
+
+
+@pytest.mark.parametrize("why", ["gate is read", "another tensor", "shifted", "squared"])
+def test_what_is_no_silu(why):
+    g = Sketch()
+    argument = g.add("Add", ["x", g.put("b", 0.5)], "shifted") if why == "shifted" else "x"
+    g.add("Sigmoid", [argument], "gate")
+    other = {"another tensor": "z", "squared": "gate"}.get(why, "x")
+    g.add("Mul", [other, "gate"], "y")
+    outputs = ("y", "gate") if why == "gate is read" else ("y",)
+    inputs = {"x": [2, 3], "z": [2, 3]} if why == "another tensor" else {"x": [2, 3]}
+    assert not rewritten(model(g, inputs, outputs), ["silu"]).sites

@@ -20,10 +20,10 @@ from benchmarks.measure import load_task
 TASKS = os.environ.get("AUTOQUANT_TASKS", "")
 WANTED = {
     "cls180": {"softmax": 1, "hardswish": 18, "channels": 20},
-    "ocr_v4": {"softmax": 3, "shapes": 6, "hardswish": 28, "layernorm": 5, "scales": 32, "channels": 4},
+    "ocr_v4": {"softmax": 3, "shapes": 6, "hardswish": 28, "silu": 7, "layernorm": 5, "scales": 25, "channels": 4},
     "minilm_sentiment": {"shapes": 24, "gelu": 6, "attention": 6},
     "effnet_lite0": {"shapes": 1, "channels": 2},
-    "ocr_v6s": {"shapes": 2, "gelu": 13, "layernorm": 5, "pooling": 5, "scales": 2, "channels": 2},
+    "ocr_v6s": {"shapes": 2, "gelu": 13, "silu": 5, "layernorm": 5, "pooling": 5, "scales": 2, "channels": 2},
 }
 
 pytestmark = [
