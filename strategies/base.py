@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -58,6 +58,19 @@ class Recipe(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._parameters)
+
+    # As `Mapping` has them, ten times faster: a search goes through thousands of recipes of hundreds of parameters.
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """The choice of a parameter, `default` where there is none."""
+        return self._parameters.get(name, default)
+
+    def items(self) -> ItemsView[str, str]:
+        """Parameter and choice, by name."""
+        return self._parameters.items()
 
     def __hash__(self) -> int:
         return self._hash
