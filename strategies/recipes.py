@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from itertools import product
 from typing import TypeVar
 
@@ -57,7 +58,13 @@ def compose_anew(
 
 def settings_of(recipe: Recipe) -> dict[str, str]:
     """All but the precisions: the global parameters, rewrites and layers' own calibrators."""
-    return {name: value for name, value in recipe.items() if not name.startswith((LAYER, OP))}
+    return dict(_settings(recipe))
+
+
+@lru_cache(maxsize=8192)
+def _settings(recipe: Recipe) -> tuple[tuple[str, str], ...]:
+    """Remembered for speed alone: asked of every trial, at every step."""
+    return tuple((name, value) for name, value in recipe.items() if not name.startswith((LAYER, OP)))
 
 
 def floats_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
