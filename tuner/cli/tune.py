@@ -27,6 +27,10 @@ EVAL is a Python file (`autoquant init` writes one), or needs no code at all:
   fidelity:inputs.npz   inputs alone: agreement with the float model
 """
 
+_STRATEGIES = (
+    "auto (default), informed, tpe, nsga2, gp, random, exhaustive, or a peer's way: inc-basic, nncf-greedy, aimet-amp"
+)
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb."""
@@ -57,7 +61,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
     search = parser.add_argument_group("the search")
     search.add_argument(
-        "--strategy", default="auto", metavar="NAME", help="auto, informed, tpe, nsga2, gp, random, exhaustive, inc-basic, nncf-greedy, aimet-amp; default auto"
+        "--strategy",
+        default="auto",
+        metavar="NAME",
+        help=_STRATEGIES,
     )
     search.add_argument("--max-trials", type=positive, metavar="N", help="trials of the whole study")
     search.add_argument(
