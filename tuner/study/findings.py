@@ -18,7 +18,6 @@ from .stopping import Ended
 _SAME = 1e-6
 _NAMED = 3
 _LARGE_PART = 0.1
-_DOMINATES = 4.0
 _ROOM = 1.05
 
 
@@ -119,22 +118,16 @@ class Findings:
     def _halves(self, weights: Half, activations: Half) -> None:
         """Which half of the quantization costs the metric."""
         self.checks["weights_only"], self.checks["activations_only"] = _figures(weights), _figures(activations)
-        pairs = (("weights", weights, activations), ("activations", activations, weights))
-        for name, mine, other in pairs:
-            if mine.drop is None and not mine.distance > _DOMINATES * other.distance:
-                continue
-            text = f"rounding the {name} alone"
-            if mine.drop is not None:
-                verb = "loses" if mine.drop > 0 else "gains"
-                text += f" {verb} {self._target.shown(abs(mine.drop))}"
-                text += ": more than the target" if mine.drop > self._target.value else ", within the target"
-                text += " (distance" if mine.drop is not None else ""
-                text += f" {mine.distance:.2g}, the other half {other.distance:.2g})"
-            else:
-                text += f" moves the outputs {mine.distance / max(other.distance, 1e-30):.0f} times as far as the rest"
-            self.causes.append(text)
-            if mine.distance >= other.distance:
-                self.advice.append(self._help(name))
+        parts = {"weights": weights, "activations": activations}
+        worst = max(parts, key=lambda name: parts[name].distance)
+        drop, far = parts[worst].drop, ", ".join(f"{name} {part.distance:.2g}" for name, part in parts.items())
+        if drop is None:
+            self.causes.append(f"rounding the {worst} alone moves the outputs more (distances: {far})")
+        else:
+            change = f"{'loses' if drop > 0 else 'gains'} {self._target.shown(abs(drop))}"
+            verdict = "more than the target" if drop > self._target.value else "within the target"
+            self.causes.append(f"rounding the {worst} alone {change}: {verdict} (distances: {far})")
+        self.advice.append(self._help(worst))
 
     def _help(self, half: str) -> str:
         recipe = self._best.recipe
