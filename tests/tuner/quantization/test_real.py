@@ -3,12 +3,20 @@
 import functools
 import importlib.util
 import os
+import random
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from autoquant.evaluators.session import open_session
+from autoquant.strategies.base import OP, REWRITE, REWRITE_CHOICES
+from autoquant.tuner.calibration.collect import collect
+from autoquant.tuner.calibration.compute import compute_ranges
+from autoquant.tuner.graph.rewrite.variants import Variants
 from autoquant.tuner.graph.serialize import write
+from autoquant.tuner.quantization.variants import Builders
+from autoquant.tuner.targets.profiles import get
 
 from tests.tuner.quantization.building import Case, differences, distance, real_case, session
 
@@ -47,14 +55,29 @@ def test_20_random_recipes_run_as_built(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_12_random_recipes_run_as_built_with_rewrites(name):
+    made = task(name)
+    variants = Variants(made.model, made.analysis)
+    ranges = compute_ranges(collect(made.model, variants.collected, made.feeds, open_session=open_session))
+    builders = Builders(made.model, variants, ranges, get("cpu"))
+    assert dict(builders.faults) == dict(made.builder.faults)
+    on = {REWRITE + rewrite: "on" for rewrite in variants.names}
+    glue = {OP + item.op_type for item in variants.union.glue}
+    extremes = [made.recipe("fp32"), made.recipe(), made.recipe(glue="int8").replace(dict.fromkeys(glue, "int8"))]
+    for recipe in [each.replace(on) for each in (*extremes, *map(made.random_recipe, range(5)))]:
+        assert not differences(made, builders.build(recipe))
+    for seed in range(4):
+        some = {parameter: random.Random(f"{seed}{parameter}").choice(REWRITE_CHOICES) for parameter in on}
+        assert not differences(made, builders.build(made.random_recipe(seed).replace(some)))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_file_runs_as_the_candidate(name, tmp_path):
     made = task(name)
     candidate = made.builder.build(made.random_recipe(1))
     path = tmp_path / "model.onnx"
     write(candidate.proto, candidate.weights, path)
     assert path.stat().st_size == candidate.size_bytes
-    from autoquant.evaluators.session import open_session
-
     from_file = open_session(path, threads=1)
     in_memory = session(candidate)
     for feed in made.feeds:
