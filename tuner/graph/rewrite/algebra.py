@@ -111,7 +111,9 @@ def _power(n: int) -> np.ndarray:
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
-    whole = np.convolve(a, b)
+    whole = np.zeros(2 * _DEGREE + 1)
+    for k, factor in enumerate(a):
+        whole[k : k + _DEGREE + 1] += factor * b
     return None if whole[_DEGREE + 1 :].any() else whole[: _DEGREE + 1]
 
 

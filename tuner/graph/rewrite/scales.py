@@ -141,11 +141,8 @@ def _absorb(patch: Patch, i: int, source: str, a: float, b: float) -> None:
     weight = patch.constant(node.input[1])
     assert weight is not None
     if b:
-        over = tuple(range(1, weight.ndim)) if node.op_type == "Conv" else weight.ndim - 2
-        if node.op_type == "Gemm":
-            over = 1 if attribute(node, "transB", 0) else 0
-        shift = b * weight.astype(np.float64).sum(axis=over)
-        _add_to_bias(patch, i, shift)
+        rows_first = node.op_type == "Conv" or (node.op_type == "Gemm" and attribute(node, "transB", 0))
+        _add_to_bias(patch, i, b * _sums(weight.reshape(weight.shape[0], -1) if rows_first else weight.T))
     if a != 1.0:
         _set(patch, node.input[1], weight * np.float32(a))
 
@@ -169,6 +166,11 @@ def _add_to_bias(patch: Patch, i: int, shift: np.ndarray) -> None:
     bias = patch.constant(node.input[position])
     assert bias is not None
     _set(patch, node.input[position], (bias + shift).astype(np.float32))
+
+
+def _sums(rows: np.ndarray) -> np.ndarray:
+    """The sum of each row in float64, one element after the other: the same bits on every machine."""
+    return rows.astype(np.float64).cumsum(axis=1)[:, -1]
 
 
 def _set(patch: Patch, name: str, array: np.ndarray) -> None:
