@@ -62,13 +62,13 @@ class Bed:
             if self._ranges:
                 self._ranges.parent.mkdir(parents=True, exist_ok=True)
                 self._ranges.write_text(json.dumps(ranges.to_json()))
-        self.feeds: list[Feed] = sampler.kept
+        self._float = open_session(path, threads=THREADS)
+        self.feeds: list[Feed] = kept.telling(sampler.kept, self._float)
         self.builder = Builder(model, analysis, ranges, target)
         self.space: Space = build_space(analysis, target, calibrated=set(ranges.values), faulty=self.builder.faults)
         rng = np.random.default_rng(0)
         wanted = min(samples, self.evaluation.num_samples)
         self.indices = np.sort(rng.permutation(self.evaluation.num_samples)[:wanted])
-        self._float = open_session(path, threads=THREADS)
         self._reference: list[list[np.ndarray]] | None = None
         self.baseline = self._measure("float", lambda: self._float)
 

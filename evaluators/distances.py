@@ -14,7 +14,7 @@ count with ‖found − reference‖² / (‖found − reference‖² + ‖refer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -113,6 +113,27 @@ def sqnr(reference: Outputs, found: Outputs) -> float:
     return math.exp(value) if value > least * (1 - 1e-9) else 0.0
 
 
+def certainty(sample: Sequence[np.ndarray]) -> float:
+    """How sure a model is of one sample: the least ln p(first) − ln p(second) of all its decisions.
+
+    Args:
+        sample: The outputs of a single sample.
+
+    Returns:
+        At least 0; infinity where no output has classes.
+    """
+    least = math.inf
+    for output in sample:
+        axis = _class_axis(output)
+        if axis is not None:
+            rows = np.moveaxis(floats(output), axis, -1).reshape(-1, output.shape[axis])
+            rows = rows[np.isfinite(rows).all(axis=1)]
+            if len(rows):
+                p, _ = _probabilities(rows, rows)
+                least = min(least, float(_lead(p, p.argmax(axis=-1)).min()))
+    return least
+
+
 KINDS: Mapping[str, Distance] = {
     "distance": distance,
     "kl": kl,
@@ -133,17 +154,18 @@ def _hellinger(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return _total(np.square(np.sqrt(p) - np.sqrt(q))) / 2
 
 
+def _lead(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Logarithm of the probability at `first` less that of the best other class."""
+    winner = np.take_along_axis(values, first[..., None], -1)[..., 0]
+    others = values.copy()
+    np.put_along_axis(others, first[..., None], -1, -1)
+    best, second = np.log(np.maximum(np.stack([winner, others.max(axis=-1)]).astype(np.float64), _LEAST_PROBABILITY))
+    return np.asarray(best - second)
+
+
 def _eaten(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    first = p.argmax(axis=-1)[..., None]
-    leads = []
-    for values in (p, q):
-        winner = np.take_along_axis(values, first, -1)[..., 0]
-        others = values.copy()
-        np.put_along_axis(others, first, -1, -1)
-        two = np.stack([winner, others.max(axis=-1)]).astype(np.float64)
-        best, second = np.log(np.maximum(two, _LEAST_PROBABILITY))
-        leads.append(best - second)
-    lead, left = leads
+    first = p.argmax(axis=-1)
+    lead, left = _lead(p, first), _lead(q, first)
     eaten = np.where(lead > 0, (lead - left) / np.where(lead > 0, lead, 1.0), left < 0)
     return np.clip(np.where(np.isnan(left), np.nan, eaten), 0.0, _MOST_EATEN)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from autoquant.evaluators.distances import (
     KINDS,
+    certainty,
     cosine,
     flips,
     hellinger,
@@ -165,3 +166,14 @@ def test_certain_and_wrong_is_far_but_not_infinitely():
     assert kl([[reference]], [[found]]) == pytest.approx(math.log(1e8), rel=1e-5)
     assert hellinger([[reference]], [[found]]) == pytest.approx(1.0)
     assert margin([[reference]], [[found]]) == 2.0
+
+
+def test_certainty_is_the_least_lead_of_all_decisions():
+    rng = np.random.default_rng(5)
+    rows = 2 * rng.standard_normal((1, 4, 6))
+    leads = [np.log(two[1]) - np.log(two[0]) for two in (np.sort(softmax(row))[-2:] for row in rows[0])]
+    assert certainty([rows]) == pytest.approx(min(leads))
+    probabilities = np.stack([softmax(row) for row in rows[0]])[None]
+    assert certainty([probabilities, np.ones((1, 1))]) == pytest.approx(min(leads))
+    assert certainty([np.ones((1, 1)), np.ones(3), np.array([[1, 2]])]) == math.inf
+    assert certainty([np.full((1, 3), np.nan)]) == math.inf

@@ -121,9 +121,10 @@ def calibrate(
             "Yield 100 to 200 representative inputs as {input name: array}."
         )
     timed = _timed(inputs, sampler.first)
-    kept.save(inputs.out / FEEDS, sampler.kept, timed)
+    probes = kept.telling(sampler.kept, inputs.bench.open_file(inputs.model.path))
+    kept.save(inputs.out / FEEDS, probes, timed)
     store.put({RANGES: ranges.to_json()})
-    return Calibration(ranges, sampler.kept, timed)
+    return Calibration(ranges, probes, timed)
 
 
 def _timed(inputs: Inputs, usual: Feed) -> Feed:

@@ -2,8 +2,11 @@
 
 import numpy as np
 from autoquant.evaluators.feeds import Input
+from autoquant.evaluators.session import open_session
 from autoquant.tuner.study import feeds
-from autoquant.tuner.study.feeds import PROBE_SAMPLES, Sampler
+from autoquant.tuner.study.feeds import POOL, PROBE_SAMPLES, Sampler, telling
+
+from tests import zoo
 
 INPUTS = [Input("x", "float32", ("N", 2))]
 
@@ -27,16 +30,16 @@ def test_few_large_batches_give_as_many_samples_as_many_small_ones():
     for count, size in ((2, 64), (128, 1)):
         sampler = passed(batches(count, size))
         assert all(feed["x"].shape == (1, 2) for feed in sampler.kept)
-        assert len(set(rows(sampler))) == len(sampler.kept) == PROBE_SAMPLES
+        assert len(set(rows(sampler))) == len(sampler.kept) == POOL
     assert rows(passed(batches(2, 64))) == rows(passed(batches(128, 1)))
     assert rows(passed(batches(2, 64))) != rows(passed(batches(2, 64), seed=1))
 
 
 def test_every_sample_is_as_likely():
-    counts = np.zeros(40)
+    counts = np.zeros(160)
     for seed in range(400):
-        counts[[int(value) for value in rows(passed(batches(5, 8), seed))]] += 1
-    expected = 400 * PROBE_SAMPLES / 40
+        counts[[int(value) for value in rows(passed(batches(20, 8), seed))]] += 1
+    expected = 400 * POOL / 160
     assert abs(counts - expected).max() < 4.5 * np.sqrt(expected)
 
 
@@ -53,3 +56,24 @@ def test_kept_samples_come_back(tmp_path):
     assert [feed["x"].tolist() for feed in again] == [feed["x"].tolist() for feed in kept]
     assert timed["x"].tolist() == kept[0]["x"].tolist()
     assert feeds.load(tmp_path / "none.npz") is None
+
+
+def test_large_samples_are_fewer(monkeypatch):
+    monkeypatch.setattr(feeds, "POOL_BYTES", 20 * 8)
+    assert len(passed(batches(4, 32)).kept) == 20
+    monkeypatch.setattr(feeds, "POOL_BYTES", 0)
+    assert len(passed(batches(4, 32)).kept) == PROBE_SAMPLES
+
+
+def test_probes_are_the_samples_the_model_is_least_sure_of():
+    proto = zoo.conv_net()
+    session = open_session(proto.SerializeToString(), threads=1)
+    pool = zoo.feeds(proto, 40, batch=1)
+    found = telling(pool, session)
+    sure = []
+    for feed in pool:
+        logits = np.sort(session.run(None, feed)[0].astype(np.float64)[0])
+        sure.append(logits[-1] - logits[-2])
+    least = set(np.argsort(sure)[:PROBE_SAMPLES])
+    assert [id(feed) for feed in found] == [id(feed) for place, feed in enumerate(pool) if place in least]
+    assert telling(pool[:5], session) == pool[:5]
