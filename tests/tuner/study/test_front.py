@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,11 @@ def test_nothing_is_raced_away(made: task.Task) -> None:
     assert sum(not trial.feasible for trial in trials) >= 2
 
 
-def test_a_study_without_a_front_asked_for_has_one_all_the_same(made: task.Task) -> None:
-    assert tuned(made, "--objective", "ops", "--target-drop", "5%", "--max-trials", "1") == 0
-    with open_study(made.out, "model 5% ops auto") as store:
+def test_a_study_without_a_front_asked_for_has_one_all_the_same(made: task.Task, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(made.out, out)
+    assert tuned(made, "--objective", "ops", "--target-drop", "5%", "--max-trials", "1", "--out", str(out)) == 0
+    with open_study(out, "model 5% ops auto") as store:
         (point,) = on_front(store)
         assert point.number == store.trials()[0].number
         assert store.get("front") is None
