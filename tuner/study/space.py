@@ -46,6 +46,7 @@ def build_space(
     fix: Mapping[str, str] | None = None,
     per_layer_calibrators: bool = False,
     rewrites: Sequence[str] = (),
+    doubtful: Collection[str] = (),
 ) -> Space:
     """All parameters of a study and what the target and the options leave open.
 
@@ -64,6 +65,7 @@ def build_space(
             float unless an expression beginning with `op/` matches it.
         fix: Parameter → the one choice it keeps. `layer/<name>` may name any layer of a group.
         rewrites: Names of the rewrites that change the model; `analysis` is then `Variants.union`.
+        doubtful: Those of them that stay off unless the search finds them worth it.
         per_layer_calibrators: Whether a layer may have a calibrator of its own; `fix` may give it one in any case.
 
     Raises:
@@ -87,7 +89,8 @@ def build_space(
     for rewrite in rewrites:
         choices[REWRITE + rewrite] = REWRITE_CHOICES
         # TensorRT compiles the plain operators itself and knows none of ONNX Runtime's own
-        offered[REWRITE + rewrite] = ("off",) if target.name == "tensorrt" else REWRITE_CHOICES
+        preferred = REWRITE_CHOICES[::-1] if rewrite in doubtful else REWRITE_CHOICES
+        offered[REWRITE + rewrite] = ("off",) if target.name == "tensorrt" else preferred
     for op_type, possible in glue.items():
         name = OP + op_type
         choices[name] = GLUE_PRECISIONS

@@ -9,6 +9,7 @@ from ... import __version__
 from ...errors import OutputError
 from ...evaluators.machine import versions
 from ...strategies.base import REWRITE
+from ..graph.rewrite.registry import ENLARGING
 from ..quantization.cost import shares
 from ..quantization.variants import Builders
 from . import baseline as baselines
@@ -196,6 +197,8 @@ def _prepare(
         inputs.target,
         shares(inputs.analysis, inputs.model, ranges.shapes, inputs.objective),
         rewrites=inputs.variants.names,
+        # Where no clock decides, nothing is made larger on a mere expectation.
+        doubtful=() if inputs.objective == "latency" else ENLARGING,
         calibrated=builder.calibrated,
         faulty=builder.faults,
         keep_float=request.keep_float,

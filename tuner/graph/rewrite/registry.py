@@ -36,6 +36,8 @@ REWRITES: Mapping[str, Callable[[Draft], Change]] = {
 }
 """Name → rewrite, in the order they are made."""
 
+ENLARGING = frozenset({"channels"})
+"""Those that make the file larger; the others make it smaller, or the same."""
 
 SUMMARIES: Mapping[str, str] = {
     "softmax": "Softmax without the Flatten and Reshape around it",
