@@ -21,6 +21,7 @@ from .recipes import Settings, drop_of, settings_of
 _SPREADS = (0.25, 0.5, 1.0, 2.0)
 _NOISES = (0.03, 0.1, 0.2, 0.4)
 _FLOOR = 0.1
+_LOOKED_AT = 120
 _CAP = 4.0
 
 
@@ -71,6 +72,9 @@ def fit(
         for trial in history.trials
         if math.isfinite(drop_of(trial)) and settings_of(trial.recipe) == dict(settings)
     ]
+    if len(trials) > _LOOKED_AT:  # those nearest the target say most about it
+        nearest = sorted(trials, key=lambda trial: (abs(drop_of(trial) - target), -trial.number))[:_LOOKED_AT]
+        trials = sorted(nearest, key=lambda trial: trial.number)
     rows = np.array([[trial.recipe[name] == "int8" for name in names] for trial in trials], dtype=float)
     drops = np.array([min(drop_of(trial), _CAP * target) for trial in trials])
     # Far beyond the target effects do not add up, and such trials say little about those near it; a pruned one was

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .base import History, Outcome, Recipe, Space
-from .recipes import GLOBALS, Settings, compose, drop_of, floats_of, glue_of, holds, settings_of
+from .recipes import GLOBALS, Settings, compose, drop_of, floats_of, glue_of, holds, int8_in, settings_of
 from .replay import Procedure, distance, score
 from .sensitivity import order
 
@@ -39,7 +39,7 @@ def prune(
     while pending:
         chunk = pending.pop(0)
         recipe = compose(space, settings, floats=floats.difference(chunk), glue=glue)
-        hopeless = any(_contains(space, recipe, other) for other in failed)
+        hopeless = any(_contains(recipe, other) for other in failed)
         if not hopeless and rate is not None:
             if len(chunk) > 1:
                 hopeless = (yield from distance(recipe, "prune")) * rate > _HOPELESS * history.target
@@ -76,7 +76,7 @@ def singles(history: History, best: Outcome, sensitivity: Mapping[str, float]) -
         if recipe in history.scored:
             continue
         hope = rate is None or _likely(history, best, sensitivity.get(name, 0.0) * rate)
-        hope = hope and not any(_contains(space, recipe, other) for other in failed)
+        hope = hope and not any(_contains(recipe, other) for other in failed)
         (likely if hope else unlikely).append(recipe)
     return likely, unlikely
 
@@ -101,8 +101,6 @@ def _halves(chunk: Sequence[str]) -> list[list[str]]:
     return [list(part) for part in (chunk[:middle], chunk[middle:]) if part]
 
 
-def _contains(space: Space, recipe: Recipe, other: Recipe) -> bool:
+def _contains(recipe: Recipe, other: Recipe) -> bool:
     """Whether `recipe` has all that is int8 in `other`, under the same settings."""
-    return all(recipe[name] == other[name] for name in GLOBALS if name in other) and all(
-        recipe[name] == "int8" for name in (*space.free_layers, *space.ops) if other[name] == "int8"
-    )
+    return int8_in(other) <= int8_in(recipe) and all(recipe[name] == other[name] for name in GLOBALS if name in other)

@@ -67,6 +67,12 @@ def _settings(recipe: Recipe) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in recipe.items() if not name.startswith((LAYER, OP)))
 
 
+@lru_cache(maxsize=8192)
+def int8_in(recipe: Recipe) -> frozenset[str]:
+    """The `layer/…` and `op/…` parameters that are int8. Remembered, as `settings_of` is."""
+    return frozenset(name for name, value in recipe.items() if value == "int8")
+
+
 def floats_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
     """The `layer/…` parameters that could be int8 and are not, in graph order."""
     return tuple(name for name in space.free_layers if recipe[name] != "int8")
