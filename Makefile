@@ -50,6 +50,7 @@ bench: $(VENV)/.base
 	$(BIN)/python -m benchmarks.overhead --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.differential --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.racing --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.sensitivity --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.calibration --tasks $(TASKS) \
 		| $(BIN)/python -m benchmarks.record calibration --command "python -m benchmarks.calibration"
 	$(BIN)/python -m benchmarks.table

@@ -295,7 +295,7 @@ class Probe:
     """Measure this recipe cheaply, without labels. Not a trial.
 
     Kinds: `distance` (mean relative squared error of the model's outputs against float on a few calibration
-    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distance.py` (likewise); `latency` (the
+    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distances.py` (likewise); `latency` (the
     cost under the objective latency, as `Outcome.cost`); `profile` (a `Profile`).
     """
 
