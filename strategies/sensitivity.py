@@ -7,8 +7,8 @@ With d(S) the distance of the outputs with the free layers S in int8, a layer i 
 - `both`: the mean of the two, the first and the last step of every way from float to all-int8. Where distances are of
   pairs of layers, d(S) = Σ aᵢ + Σ bᵢⱼ, that is the Shapley value: each layer with half of its interactions.
 
-`interactions` gives bᵢⱼ = d({i, j}) − d({i}) − d({j}) of neighbours. Which of them, and which kind of distance, predicts
-the drop of the user's metric is measured by benchmarks/sensitivity.py on real models: `alone` with the relative squared
+`interactions` gives bᵢⱼ = d({i, j}) − d({i}) − d({j}) of neighbours. benchmarks/sensitivity.py measures on real models
+which of them, and which kind of distance, predicts the drop of the user's metric: `alone` with the relative squared
 error is best or within the noise of the best on each. `restored` breaks down where all-int8 is far off: there outputs
 saturate, errors compensate, and a layer put back can make things worse (rank correlation −0.5 on PP-OCRv4 under min-max
 ranges, against 0.65 alone). KL, Hellinger and cosine distances rank layers as the squared error does; margins and flips
