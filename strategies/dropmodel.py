@@ -16,7 +16,7 @@ import numpy as np
 
 from .base import History, Recipe
 from .pruning import drop_rate
-from .recipes import Settings, drop_of, settings_of
+from .recipes import Settings, drop_of, int8_in, settings_of
 
 _SPREADS = (0.25, 0.5, 1.0, 2.0)
 _NOISES = (0.03, 0.1, 0.2, 0.4)
@@ -75,7 +75,7 @@ def fit(
     if len(trials) > _LOOKED_AT:  # those nearest the target say most about it
         nearest = sorted(trials, key=lambda trial: (abs(drop_of(trial) - target), -trial.number))[:_LOOKED_AT]
         trials = sorted(nearest, key=lambda trial: trial.number)
-    rows = np.array([[trial.recipe[name] == "int8" for name in names] for trial in trials], dtype=float)
+    rows = np.array([[name in int8_in(trial.recipe) for name in names] for trial in trials], dtype=float)
     drops = np.array([min(drop_of(trial), _CAP * target) for trial in trials])
     # Far beyond the target effects do not add up, and such trials say little about those near it; a pruned one was
     # stopped when it looked bad, on a part of the samples.

@@ -75,12 +75,14 @@ def int8_in(recipe: Recipe) -> frozenset[str]:
 
 def floats_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
     """The `layer/…` parameters that could be int8 and are not, in graph order."""
-    return tuple(name for name in space.free_layers if recipe[name] != "int8")
+    on = int8_in(recipe)
+    return tuple([name for name in space.free_layers if name not in on])
 
 
 def glue_of(space: Space, recipe: Recipe) -> tuple[str, ...]:
     """The `op/…` parameters that are int8."""
-    return tuple(name for name in space.ops if recipe[name] == "int8")
+    on = int8_in(recipe)
+    return tuple([name for name in space.ops if name in on])
 
 
 def free_glue(space: Space) -> tuple[str, ...]:
