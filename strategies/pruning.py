@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .base import History, Outcome, Recipe, Space
+from .base import History, Outcome, Recipe
 from .recipes import GLOBALS, Settings, compose, drop_of, floats_of, glue_of, holds, int8_in, settings_of
 from .replay import Procedure, distance, score
 from .sensitivity import order
