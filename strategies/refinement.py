@@ -109,20 +109,24 @@ def _exchange(history: History, best: Outcome, model: DropModel) -> Recipe | Non
     share = {name: space.shares.get(name, 0.0) for name in space.free_layers}
     outs = sorted(floats, key=lambda name: effect[name] / max(share[name], _SMALL))[:_OUT]
     ins = sorted(set(share).difference(floats), key=lambda name: -effect[name] / max(share[name], _SMALL))[:_IN]
+    least = _GAIN * (best.cost or 1.0)
+
+    def summed(chosen: list[tuple[str, ...]]) -> list[tuple[tuple[str, ...], float, float]]:
+        return [(names, sum(share[name] for name in names), sum(effect[name] for name in names)) for names in chosen]
+
     ranked = []
-    for out in _upto(2, outs):
-        for into in ((), *_upto(2, ins)):
-            gain = sum(share[name] for name in out) - sum(share[name] for name in into)
-            more = sum(effect[name] for name in out) - sum(effect[name] for name in into)
-            if gain > _GAIN * (best.cost or 1.0):
-                ranked.append((gain / (1.0 + math.exp(min(50.0, more / model.noise))), out, into))
-    ranked.sort(key=lambda entry: (-entry[0], entry[1:]))
+    taken = summed([(), *_upto(2, ins)])
+    for out, gained, caused in summed(_upto(2, outs)):
+        for into, given, spared in taken:
+            gain = gained - given
+            if gain > least:
+                worth = gain / (1.0 + math.exp(min(50.0, (caused - spared) / model.noise)))
+                ranked.append((worth, out, into, gain))
+    ranked.sort(key=lambda entry: (-entry[0], entry[1:3]))
     found, value = None, 0.0
-    for entry in ranked[:_LOOKED_AT]:
-        _, out, into = entry
+    for _, out, into, gain in ranked[:_LOOKED_AT]:
         recipe = compose(space, settings, floats=set(floats).difference(out).union(into), glue=glue)
         chance = model.chance(recipe)
-        gain = sum(share[name] for name in out) - sum(share[name] for name in into)
         if recipe not in history.scored and chance >= _LITTLE and chance * gain > value:
             found, value = recipe, chance * gain
     return found
