@@ -35,7 +35,9 @@ class Bed:
     """A task ready to be scored and probed; everything measured is remembered in a file.
 
     Attributes:
-        seconds: Wall time of each kind of work done by this process.
+        indices: The samples that are scored, int64 [n].
+        baseline: The float model's scores on them, float64 [n].
+        feeds: The samples that are probed, those a study would choose.
     """
 
     def __init__(self, folder: Path, samples: int, cache: Path | None) -> None:
@@ -47,7 +49,7 @@ class Bed:
         analysis = analyse(model)
         self._file = cache / f"{folder.name}.json" if cache else None
         self._ranges = cache / f"{folder.name}.ranges.json" if cache else None
-        self._known: dict[str, Any] = {"scores": {}, "probes": {}, "each": {}, "seconds": {"evaluate": [], "probe": []}}
+        self._known: dict[str, Any] = {"scores": {}, "probes": {}, "each": {}}
         if self._file and self._file.exists():
             self._known |= json.loads(self._file.read_text())
         given = self.evaluation.calibration()
@@ -72,10 +74,17 @@ class Bed:
         self._reference: list[list[np.ndarray]] | None = None
         self.baseline = self._measure("float", lambda: self._float)
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Median seconds of one evaluation of the subset and of one probe."""
-        return {name: float(np.median(values)) for name, values in self._known["seconds"].items() if values}
+    def seconds(self, recipe: Recipe) -> tuple[float, float]:
+        """Wall time of a probe, build and session included, and of one sample's evaluation, right after it."""
+        probes = []
+        for _ in range(3):
+            began = time.perf_counter()
+            session = self._open(recipe)
+            outputs(session, self.feeds)
+            probes.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        self.evaluation.score_some(session, self.indices)
+        return float(np.median(probes)), (time.perf_counter() - began) / len(self.indices)
 
     def drop(self, recipe: Recipe) -> float:
         """Measured drop on the subset, absolute."""
@@ -99,9 +108,7 @@ class Bed:
 
     def _run(self, recipe: Recipe) -> None:
         self._reference = self._reference or outputs(self._float, self.feeds)
-        began = time.perf_counter()
         found = outputs(self._open(recipe), self.feeds)
-        self._known["seconds"]["probe"].append(time.perf_counter() - began)
         values = {kind: measure(self._reference, found) for kind, measure in KINDS.items()}
         self._known["probes"][_key(recipe)] = values
         each = [distance([whole], [mine]) for whole, mine in zip(self._reference, found, strict=True)]
@@ -123,10 +130,7 @@ class Bed:
         key = f"{key} {len(self.indices)}"
         known = self._known["scores"]
         if key not in known:
-            session = opened()
-            began = time.perf_counter()
-            scores = self.evaluation.score_some(session, self.indices)
-            self._known["seconds"]["evaluate"].append(time.perf_counter() - began)
+            scores = self.evaluation.score_some(opened(), self.indices)
             assert scores is not None
             known[key] = [float(score) for score in scores]
             self._save()

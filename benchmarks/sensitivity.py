@@ -220,13 +220,14 @@ def study(bed: Bed) -> dict[str, Any]:
     rows["recipes"] = by_recipes(bed, worst, sensitivities, "recipes")
     rows["transferred"] = by_recipes(bed, next_worst, sensitivities, "transferred")
     rows["fallback"] = by_fallback(bed, worst, sensitivities)
-    seconds, layers = bed.seconds, len(bed.space.free_layers)
-    full = seconds["evaluate"] / len(bed.indices) * (bed.evaluation.num_samples or 0)
+    layers = len(bed.space.free_layers)
+    probe, sample = bed.seconds(compose(bed.space, worst))
+    full = sample * (bed.evaluation.num_samples or 0)
     rows["cost"] = {
         "layers": layers,
-        "probe_s": round(seconds["probe"], 3),
+        "probe_s": round(probe, 3),
         "full_evaluation_s": round(full, 2),
-        "pass_over_evaluation": round(layers * seconds["probe"] / full, 2),
+        "pass_over_evaluation": round(layers * probe / full, 2),
     }
     return rows
 
