@@ -92,7 +92,7 @@ def recipes(run: Run) -> tuple[Recipe, ...]:
         if note:
             run.observer(Noted(note, True))
         found[recipe] = None
-    for record in run.store.relatives(run.inputs.bench.scored_on()):
+    for record in run.store.relatives(run.inputs.scored_on):
         if _holds(run, record):
             recipe = run.space.canonical(record.recipe)
             if recipe == record.recipe:  # what today's options would not build is another recipe, and not known to hold
