@@ -4,7 +4,8 @@ A synthetic study in SQLite: 100 layers, 8 types of glue, 2 rewrites, the global
 layer, with 1,000 trials told and 112 probes. Each strategy goes on with it for a few trials; timed are, per trial,
 reading the history, the strategy's proposal (the probes it asks for are answered, and their number is shown), and
 recording the trial's start and its end. Nothing is built or evaluated. `history+` is reading it again after the end,
-as the search does for the view. `--open` leaves every layer's calibrator to the search, otherwise all inherit.
+as the search does for the view. `processor` is this process's time for all of it, which a busy machine does not
+stretch. `--open` leaves every layer's calibrator to the search, otherwise all inherit.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from .measure import rounded
 
 TARGET = 0.01
 SCORED_ON = {"provider": "CPUExecutionProvider", "simulated": False, "runtime": "synthetic", "threads": 2}
+REFINEMENT = "auto-refinement"
+"""What `auto` does when its procedures are through: a model of the drop, and TPE around the best."""
+_REFINING, _AT_MOST = ("exchange", "joint"), 150
 SKIPPED = ("exhaustive", "gp")
 """Enumerated, or too slow to be measured on a thousand trials (FACTS: 2.5 s an ask)."""
 
@@ -75,7 +79,7 @@ class Problem:
     def __init__(self, space: Space, seed: int = 1) -> None:
         raw = np.random.default_rng(seed).lognormal(0.0, 1.5, len(space.layers))
         self.space = space
-        self.effects = dict(zip(space.layers, (3.0 * TARGET * raw / raw.sum()).tolist(), strict=True))
+        self.effects = dict(zip(space.layers, (10.0 * TARGET * raw / raw.sum()).tolist(), strict=True))
 
     def distance(self, recipe: Recipe) -> float:
         """What a probe would say."""
@@ -127,17 +131,19 @@ def grown(store: Store, problem: Problem, trials: int) -> None:
 def measure(file: Path, space: Space, strategy: str, steps: int) -> dict[str, Any]:
     """Go on with the study in `file` by one strategy. Milliseconds."""
     problem = Problem(space)
-    request = Request(Path("model.onnx"), None, TargetDrop(TARGET, True), strategy=strategy, max_trials=10**6)
+    request = Request(Path("model.onnx"), None, TargetDrop(TARGET, True), max_trials=10**6, patience=10**6)
     bench = SimpleNamespace(scored_on=lambda: SCORED_ON)
     about = {"objective": "ops", "pareto": False, "held": None, "scored_on": SCORED_ON, "bench": bench, "real": bench}
     inputs = SimpleNamespace(request=request, **about)
     with make_store(file, space) as store:
         run = Run(cast(Any, inputs), store, space, *[cast(Any, None)] * 4, ignore, cast(Any, None))  # type: ignore[call-arg]
-        proposing, asked = make(strategy), 0
+        proposing, asked, processor = make("auto" if strategy == REFINEMENT else strategy), 0, list[float]()
         parts: dict[str, list[float]] = {"history": [], "next": [], "start": [], "complete": [], "history+": []}
         run.history(), proposing.next(run.history())  # what a process does once: reading, importing
-        while len(parts["start"]) < steps:
-            began = time.perf_counter()
+        for _ in range(_AT_MOST * len(space.layers)):
+            if len(parts["start"]) >= steps:
+                break
+            began, busy = time.perf_counter(), time.process_time()
             history = run.history()
             read = time.perf_counter()
             action = proposing.next(history)
@@ -156,6 +162,9 @@ def measure(file: Path, space: Space, strategy: str, steps: int) -> dict[str, An
             store.complete(number, told)
             completed = time.perf_counter()
             run.history()
+            if strategy == REFINEMENT and action.phase not in _REFINING:
+                continue
+            processor.append(1000 * (time.process_time() - busy))
             ends = (read - began, proposed - read, started - starting, completed - started)
             for part, seconds in zip(parts, (*ends, time.perf_counter() - completed), strict=True):
                 parts[part].append(1000 * seconds)
@@ -169,6 +178,7 @@ def measure(file: Path, space: Space, strategy: str, steps: int) -> dict[str, An
         "probes": asked,
         "median_ms": statistics.median(totals),
         "worst_ms": max(totals),
+        "processor_ms": statistics.median(processor),
         **{f"{part}_ms": value for part, value in medians.items()},
     }
 
@@ -195,7 +205,7 @@ def main() -> int:
         figures["bytes_per_trial"] = file.stat().st_size / arguments.trials
         print(f"{figures['recording_ms']:.1f} ms to record one of {arguments.trials}, {file.stat().st_size} bytes")
         whole = file.read_bytes()
-        for name in arguments.only or [name for name in NAMES if name not in SKIPPED]:
+        for name in arguments.only or [REFINEMENT, *(name for name in NAMES if name not in SKIPPED)]:
             file.write_bytes(whole)
             figures["strategies"][name] = measure(file, space, name, arguments.steps)
             print(name, rounded(figures["strategies"][name], 3), flush=True)
