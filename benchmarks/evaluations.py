@@ -26,7 +26,7 @@ from .measure import rounded
 
 DROP, SAVING, MOST = 0.01, 0.9, 200
 TASKS = ("cls180", "minilm_sentiment")
-STRATEGIES = ("auto", "informed", "tpe", "random")
+STRATEGIES = ("auto", "informed", "random", "tpe")
 
 
 class Counted:
@@ -62,8 +62,10 @@ class Counted:
                 probes[action.kind, action.recipe] = self._bed.probe(action.recipe)[action.kind]
                 continue
             assert isinstance(action, Score)
-            drop = self._bed.drop(action.recipe) / self._metric
             cost = self.cost(action.recipe)
+            # A uniform draw looks at no score: what costs too much has not arrived, whatever it loses.
+            needless = strategy == "random" and cost > self.enough
+            drop = 1.0 if needless else self._bed.drop(action.recipe) / self._metric
             trials.append(
                 Outcome(len(trials), action.recipe, "complete", self._metric * (1 - drop), drop, cost, action.phase)
             )
