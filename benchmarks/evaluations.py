@@ -86,6 +86,7 @@ def main() -> int:
     for folder in folders(arguments.tasks, arguments.only or list(TASKS)):
         bed = Bed(folder, arguments.samples, arguments.cache)
         counted = Counted(bed)
+        probe, sample = bed.seconds(compose(counted.space, {}))
         for strategy in STRATEGIES:
             runs = [counted.run(strategy, seed) for seed in range(arguments.seeds)]
             row = {
@@ -96,7 +97,7 @@ def main() -> int:
                 "evaluations": [run["evaluations"] for run in runs],
                 "arrived": sum(run["arrived"] for run in runs),
                 "probes": statistics.median(run["probes"] for run in runs),
-                "probe_in_evaluations": bed.seconds["probe"] / bed.seconds["evaluate"] if runs[0]["probes"] else 0.0,
+                "probe_in_evaluations": probe / (sample * len(bed.indices)),
             }
             figures["rows"].append(rounded(row))
             print(row, flush=True)
