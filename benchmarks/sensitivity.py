@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -238,7 +239,9 @@ def main() -> int:
     parser.add_argument("--task", nargs="*", default=[])
     parser.add_argument("--cache", type=Path, help="folder that keeps what was measured")
     options = parser.parse_args()
-    figures: dict[str, Any] = {**environment(), "default": {"mode": MODE, "kind": KIND}, "tasks": {}}
+    where = environment()
+    where["command"] = re.sub(r" --cache \S+", "", where["command"])  # this machine's business, like --tasks
+    figures: dict[str, Any] = {**where, "default": {"mode": MODE, "kind": KIND}, "tasks": {}}
     for folder in folders(options.tasks, options.task):
         bed = Bed(folder, SAMPLES[folder.name], options.cache)
         figures["tasks"][folder.name] = {"samples": len(bed.indices), **study(bed)}
