@@ -11,8 +11,8 @@ With d(S) the distance of the outputs with the free layers S in int8, a layer i 
 which of them, and which kind of distance, predicts the drop of the user's metric: `alone` with the relative squared
 error is best or within the noise of the best on each. `restored` breaks down where all-int8 is far off: there outputs
 saturate, errors compensate, and a layer put back can make things worse (rank correlations −0.4 and −0.6 on the two text
-recognisers under poor ranges, against 0.5 and 0.8 alone). KL, Hellinger and cosine distances rank layers as the squared error does; margins and flips
-are coarser on the few samples of a probe.
+recognisers under poor ranges, against 0.5 and 0.8 alone). KL, Hellinger and cosine distances rank layers as the squared
+error does; margins and flips are coarser on the few samples of a probe.
 """
 
 from __future__ import annotations
