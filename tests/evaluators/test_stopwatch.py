@@ -40,12 +40,29 @@ def test_a_busy_one_is_taken_again_until_it_is_calm(monkeypatch: pytest.MonkeyPa
 
 
 def test_where_it_stays_busy_the_calmest_counts_and_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    told(monkeypatch, [10.0, 30.0, 25.0, 28.0])
+    told(monkeypatch, [10.0, 30.0, 25.0, *[28.0] * 6])
     watch = Stopwatch(None, {})
     watch.compare(None, pairs=21)
     latency = watch.compare(None, pairs=21)
     assert latency.baseline_ms == 25.0
     assert watch.slowdown(latency) == 2.5
+
+
+def test_a_disturbance_that_slows_the_baseline_more_flatters_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    told(monkeypatch, [10.0, *[25.0] * 8])
+    watch = Stopwatch(None, {})
+    watch.compare(None, pairs=21)
+    latency = watch.compare(None, pairs=21)
+    assert latency.speedup == pytest.approx(0.8)  # the candidate took 12.5, the float model 10 when it was calm
+    assert latency.speedup_ci == pytest.approx((0.76, 0.84))
+
+
+def test_a_machine_that_is_always_busy_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = told(monkeypatch, [10.0, *[25.0] * 200])
+    watch = Stopwatch(None, {})
+    for _ in range(21):
+        watch.compare(None, pairs=21)
+    assert len(left) >= 200 - 8 * 3 - 3 * 18
 
 
 def test_real_sessions() -> None:
