@@ -18,7 +18,7 @@ help:
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make tasks   build the five public benchmark tasks (downloads PyTorch and the models)"
 	@echo "make slow    the tests that need those tasks"
-	@echo "make bench   run the benchmarks on those tasks (an hour or so; keep the machine quiet)"
+	@echo "make bench   run the benchmarks on those tasks (two hours or so; keep the machine quiet)"
 	@echo "make dashboard  look at the demo's study in a browser"
 
 demo: $(VENV)/.examples demo/model.onnx
@@ -50,6 +50,10 @@ bench: $(VENV)/.base
 	$(BIN)/python -m benchmarks.overhead --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.differential --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.racing --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.evaluations --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.optimality --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.rewrites --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.proposal
 	$(BIN)/python -m benchmarks.sensitivity --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.calibration --tasks $(TASKS) \
 		| $(BIN)/python -m benchmarks.record calibration --command "python -m benchmarks.calibration"

@@ -1,7 +1,8 @@
 """Tune the five public tasks and measure what was delivered: `python -m benchmarks.tune [--objective ops|latency]`.
 
 Each run is `autoquant tune` in a process of its own, from an empty study; the delivered file is then measured by
-benchmarks/measure.py. One results file per task and objective: results/tune_<task>_<objective>.json.
+benchmarks/measure.py. One results file per task and objective, and per strategy
+other than `auto`: results/tune_<task>_<objective>[_<strategy>].json.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for folder in folders(arguments.tasks, arguments.only):
         for objective in arguments.objective or ("ops", "latency"):
-            figures = {**environment(), "task": folder.name, "objective": objective}
+            figures = {**environment(), "task": folder.name, "objective": objective, "strategy": arguments.strategy}
             with tempfile.TemporaryDirectory() as scratch:
                 out = Path(scratch) / f"{folder.name}_{objective}.autoquant"
                 figures["tune"] = tune(folder, objective, out, arguments)
@@ -65,7 +66,8 @@ def main() -> int:
                 figures["measured"] = measure(folder, delivered, threads=arguments.threads, pairs=arguments.pairs)
                 if arguments.keep:
                     shutil.copytree(out, arguments.keep / out.name, dirs_exist_ok=True)
-            path = write(f"tune_{folder.name}_{objective}", rounded(figures, 6))
+            other = "" if arguments.strategy == "auto" else f"_{arguments.strategy}"
+            path = write(f"tune_{folder.name}_{objective}{other}", rounded(figures, 6))
             print(f"{path.name}: {line(figures)}", flush=True)
     return 0
 
