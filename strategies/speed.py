@@ -21,6 +21,7 @@ _DRAWS = 8
 _LEAST_INT8 = 0.1
 """Below this part of the layers on integers a result is `no_gain` (DESIGN.md)."""
 _WORTH = 0.03
+_ENOUGH = 6
 
 
 @dataclass(frozen=True)
@@ -157,21 +158,45 @@ def _unmeasured(history: History, clock: Clock, measured: Mapping[Recipe, float]
 
 
 def _enough(history: History, clock: Clock, measured: Mapping[Recipe, float]) -> Procedure[dict[Recipe, float]]:
-    """Time the recipe predicted to be the fastest with a tenth of the layers in int8: a bonus per layer brings it."""
+    """Time the recipes predicted to be the fastest with a tenth of the layers in int8, then draws."""
     space = history.space
-    model = clock.model(history, measured)
+    found: dict[Recipe, float] = {}
+    for number in range(_ENOUGH):
+        known = {**measured, **found}
+        key = ("enough", number, history.seed, tuple(known.items()))
+        recipe = remembered(space, key, partial(_unmeasured_enough, history, clock, known, number))
+        if recipe is None:
+            break
+        found[recipe] = yield from latency(recipe, "speed")
+    return found
+
+
+def _unmeasured_enough(history: History, clock: Clock, measured: Mapping[Recipe, float], number: int) -> Recipe | None:
+    space, model = history.space, clock.model(history, measured)
+    for draw in range(_DRAWS):
+        seed = None if draw == 0 else [abs(history.seed), number, draw]
+        on = _with_bonus(space, clock, model, seed)
+        recipe = clock.recipe(space, on)
+        if recipe not in measured and _integers(space, recipe) >= _LEAST_INT8:
+            return recipe
+    return None
+
+
+def _with_bonus(space: Space, clock: Clock, model: TimeModel, seed: list[int] | None) -> frozenset[str]:
+    """The fastest with a tenth of the layers in int8: the least bonus per layer brings them."""
+
+    def under(bonus: float) -> frozenset[str]:
+        rng = None if seed is None else np.random.default_rng(seed)  # the same draw for every bonus
+        return model.fastest(dict.fromkeys(space.layers, -bonus), rng)
+
     low, high = 0.0, 1.0
     for _ in range(20):
         bonus = (low + high) / 2
-        on = model.fastest(dict.fromkeys(space.layers, -bonus))
-        if _integers(space, clock.recipe(space, on)) >= _LEAST_INT8:
+        if _integers(space, clock.recipe(space, under(bonus))) >= _LEAST_INT8:
             high = bonus
         else:
             low = bonus
-    recipe = clock.recipe(space, model.fastest(dict.fromkeys(space.layers, -high)))
-    if recipe in measured or _integers(space, recipe) < _LEAST_INT8:
-        return {}
-    return {recipe: (yield from latency(recipe, "speed"))}
+    return under(high)
 
 
 def _integers(space: Space, recipe: Recipe) -> float:

@@ -13,6 +13,7 @@ from ...evaluators.base import Latency, Scored
 from ...evaluators.paired import drop_interval
 from ...strategies.base import Recipe
 from ...strategies.front import front
+from ...strategies.polish import incumbent
 from ..graph.serialize import write
 from ..quantization.candidate import Candidate
 from ..quantization.kernels import ran
@@ -27,6 +28,7 @@ from .trial import TrialRecord
 _PAIRS = 41
 _TIMED = 3
 _CLOSE = 1.05
+_NOISE = 0.02
 _WORTH = 0.03
 """A model in int8 gives way to its float form where that is faster by more than this, beyond noise."""
 _TRIED = 5
@@ -178,14 +180,21 @@ def examine(run: Run, record: TrialRecord) -> Confirmed:
 
 
 def _timed_afresh(run: Run, held: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Order the cheapest by a fresh clock: the best of many, each measured once, is flattered by its measurement."""
+    """Order the cheapest by a fresh clock: the best of many, each measured once, is flattered by its measurement.
+
+    The search's own incumbent, which its certificate is of, comes first unless another one is faster beyond noise.
+    """
     if run.inputs.objective != "latency" or len(held) < 2:
         return list(held)
     close = [r for r in held[:_TIMED] if r.cost is not None and held[0].cost and r.cost <= held[0].cost * _CLOSE]
+    best = None if run.inputs.pareto else incumbent(run.history())
+    close += [r for r in held if best is not None and r.number == best.number and r not in close]
     speed = {}
     for record in close:
         latency = run.executor.time(record.recipe, None)
         speed[record.number] = latency.speedup if latency else 0.0
+    if best is not None and best.number in speed:
+        speed[best.number] *= 1.0 + _NOISE
     close.sort(key=lambda r: -speed[r.number])
     return [*close, *(r for r in held if r not in close)]
 
