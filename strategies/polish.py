@@ -17,7 +17,7 @@ from .tradeoff import path
 _LITTLE = 0.1
 _GAIN = 0.005
 _TINY = 1e-12
-_CERTIFIED = 96
+_CERTIFIED = 256
 """Latency probes of a study, at most, before a float layer is left uncertified."""
 _EXCHANGES = 4
 _REFUTED = 12

@@ -10,8 +10,8 @@ from .base import History, Outcome, Recipe
 from .recipes import Settings, activation_settings, compose, drop_of, holds, settings_of
 from .replay import Procedure, distance, score
 
-_SCORES = 3
-_BUDGET_PART = 6
+_SCORES = 4
+_BUDGET_PART = 3
 _WORTH = 4.0
 
 
@@ -34,8 +34,8 @@ def screen(history: History, form: Callable[[Settings], Recipe] | None = None) -
     """Rank the settings by a label-free probe, score the most promising until one holds the target.
 
     Without a form all layers are int8 and glue stays in float: that is the most accurate all-int8 model, and in terms
-    of operations or bytes as cheap as any. A second and third calibrator are scored only where their distance is of
-    the first one's order.
+    of operations or bytes as cheap as any. A second, third and fourth calibrator are scored only where their distance
+    is of the first one's order.
     """
     space = history.space
     form = form or (lambda settings: compose(space, settings))

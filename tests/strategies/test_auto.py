@@ -192,8 +192,8 @@ def test_probes_come_before_the_dear_trials():
     done = run(Problem(make_space(30), total=2.0), Auto())
     kinds = [type(action) for action in done.actions]
     assert kinds[:12] == [Probe] * 12
-    assert sum(kind is Score for kind in kinds[:15]) == 3
-    assert all(kind is Probe for kind in kinds[15:45])
+    assert sum(kind is Score for kind in kinds[:16]) == 4
+    assert all(kind is Probe for kind in kinds[16:46])
 
 
 def test_the_search_ends_where_hardly_anything_is_left_to_gain():
