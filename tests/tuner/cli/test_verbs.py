@@ -139,7 +139,7 @@ def test_dashboard_serves_the_study(tuned: task.Task) -> None:
         assert f":{port}/" in server.stdout.readline()
         studies = _fetch(f"http://127.0.0.1:{port}/api/studies")
     finally:
-        server.terminate()
+        server.kill()
         server.communicate(timeout=30)
     assert json.loads(studies)["study_summaries"][0]["study_name"].startswith("model 50% ops random")
 
