@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from ..errors import OptionError
-from .base import Action, History, Score, Stop
-from .sampling import Sampling
+from .base import History, Recipe
+from .sampled import Sampled
 
 
-class Gp:
+class Gp(Sampled):
     """Optuna's GPSampler under the constraint drop ≤ target, the preferred settings at all-int8 first.
 
     Slow: 2.5 seconds a proposal at 100 layers (`tpe` takes a fiftieth), and many times that while other work holds
@@ -23,12 +23,7 @@ class Gp:
         """Raises OptionError without torch."""
         if find_spec("torch") is None:
             raise OptionError("--strategy gp needs PyTorch, which is not installed.\npip install 'autoquant[gp]'")
-        self._sampling = Sampling()
+        super().__init__()
 
-    def next(self, history: History) -> Action:
-        """The next recipe of most expected improvement."""
-        first = history.space.canonical(history.space.default())
-        if first not in history.scored:
-            return Score(first, "search")
-        recipe = self._sampling.gp(history)
-        return Score(recipe, "search") if recipe else Stop("every recipe has been scored")
+    def _draw(self, history: History) -> Recipe | None:
+        return self._sampling.gp(history)

@@ -12,12 +12,12 @@ import numpy as np
 from .base import LATENCY, Action, History, Outcome, Recipe, Score, Stop
 from .expectation import Expectation, Priced, priced
 from .front import FLOAT_COST, front, front_of, gain, loss, volume
-from .recipes import Settings, compose, free_glue, remembered, settings_of
+from .recipes import Settings, compose, free_glue, int8_in, remembered, settings_of
 from .replay import Procedure, Unknown, distance, replay, score
 from .screening import Screened, screen
 from .sensitivity import order, sensitivities
 from .speed import Clock, fastest, with_int8
-from .timed import int8_of, of_glue
+from .timed import of_glue
 from .tradeoff import path
 
 TRIALS = 24
@@ -117,14 +117,14 @@ def _by_the_clock(history: History) -> Procedure[Ground]:
     """From the fastest recipe; the float end is a trial of its own where rewrites alone are faster than the file."""
     space = history.space
     found = yield from fastest(history)
-    on = int8_of(space, found.recipe)
+    on = int8_in(found.recipe)
     rewrites = found.clock.settings
     screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
     settings = settings_of(screened.outcome.recipe)
     if not space.free_layers:
         return Ground()
     floated, _, cost = found.clock.floated
-    if cost < FLOAT_COST and not int8_of(space, floated):
+    if cost < FLOAT_COST and not int8_in(floated):
         yield from score(floated, SWEEP)
     sensitivity = dict((yield from sensitivities(history, settings)))
     sensitivity |= yield from of_glue(space, settings, screened.outcome.recipe)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from .base import LATENCY, Action, History, Outcome, Probe, Recipe, Score, Stop
+from .base import LATENCY, LAYER, Action, History, Outcome, Probe, Recipe, Score, Stop
 from .certificate import certificate
 from .dropmodel import DropModel, fit
 from .front import cheaper
-from .recipes import settings_of
+from .recipes import int8_in, settings_of
 from .speed import MARGIN, timed, with_int8
-from .timed import Timed, int8_of
+from .timed import Timed
 from .timemodel import TimeModel
 from .tradeoff import path
 
@@ -43,7 +43,7 @@ def polish(history: History, found: Timed, best: Outcome) -> Action:
     if idle < (history.patience or _EXCHANGES):
         recipe = _promising(history, found, best)
         if recipe is not None:
-            return _timed_first(history, recipe, best, "exchange")
+            return _timed_first(history, recipe, "exchange")
     return _certify(history, found, best, idle)
 
 
@@ -53,14 +53,14 @@ def _promising(history: History, found: Timed, best: Outcome) -> Recipe | None:
     if drops is None or best.cost is None:
         return None
     space = history.space
-    times = found.clock.model(history)
     measured = timed(history, found.clock.settings)
+    times = found.clock.model(history, measured)
     seen, worth = None, _GAIN * best.cost
     for recipe in _candidates(history, times, drops, best):
         if recipe in history.scored:
             continue
         chance = drops.chance(recipe)
-        on = int8_of(space, recipe)
+        on = int8_in(recipe)
         cost = measured.get(found.clock.recipe(space, on), times.predicted(on))
         if chance >= _LITTLE and chance * (best.cost - cost) > worth and cost < best.cost * (1.0 - MARGIN):
             seen, worth = recipe, chance * (best.cost - cost)
@@ -72,7 +72,7 @@ def _candidates(history: History, times: TimeModel, drops: DropModel, best: Outc
     space, settings = history.space, settings_of(best.recipe)
     effects = {name: max(_TINY, float(drops.mean[index])) for name, index in drops.place.items()}
     found = list(path(times, times.fastest(), effects, settings)[0])
-    on = int8_of(space, best.recipe)
+    on = int8_in(best.recipe)
     free = [name for name in times.variables if name not in times.required]
     gain = {name: times.predicted(on - {name}) - times.predicted(on | {name}) for name in free}
     into = sorted((n for n in free if n not in on and gain[n] > 0), key=lambda n: effects.get(n, 0.0) / gain[n])[:8]
@@ -83,7 +83,7 @@ def _candidates(history: History, times: TimeModel, drops: DropModel, best: Outc
     return [*found, *(with_int8(space, settings, chosen) for chosen in changed)]
 
 
-def _timed_first(history: History, recipe: Recipe, best: Outcome, phase: str) -> Action:
+def _timed_first(history: History, recipe: Recipe, phase: str) -> Action:
     """Score a recipe, but time it first: a probe is cheap."""
     if (LATENCY, recipe) not in history.probes:
         return Probe(LATENCY, recipe, phase)
@@ -93,9 +93,10 @@ def _timed_first(history: History, recipe: Recipe, best: Outcome, phase: str) ->
 def _certify(history: History, found: Timed, best: Outcome, idle: int) -> Action:
     """Time, then score, every recipe with one float layer of the best in int8; the most gain predicted first."""
     times = found.clock.model(history)
-    on = int8_of(history.space, best.recipe)
+    on = int8_in(best.recipe)
     probed = sum(kind == LATENCY for kind, _ in history.probes)
-    open_layers = [f"layer/{entry.layer}" for entry in certificate(history, best.recipe).layers if not entry.refuted]
+    known = certificate(history, best.recipe)
+    open_layers = [LAYER + entry.layer for entry in known.layers if not entry.refuted]
     for name in sorted(open_layers, key=lambda name: times.predicted(on | {name})):
         other = history.space.canonical(best.recipe.replace({name: "int8"}))
         cost = history.probes.get((LATENCY, other))
@@ -104,8 +105,7 @@ def _certify(history: History, found: Timed, best: Outcome, idle: int) -> Action
         if cost is not None and idle >= max(_REFUTED, history.patience or 0):
             break
         if other not in history.scored and (cost is None or math.isfinite(cost)):
-            return _timed_first(history, other, best, "certify")
-    known = certificate(history, best.recipe)
+            return _timed_first(history, other, "certify")
     if not known.layers:
         return Stop("every layer that may be int8 is, and the target holds")
     if known.complete:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from .base import REWRITE, History, Profile, Recipe, Space
-from .recipes import Settings, compose, free_glue, remembered, settings_of
+from .recipes import Settings, compose, free_glue, int8_in, remembered, settings_of
 from .replay import Procedure, latency, profile
 from .timemodel import TimeModel, fit
 
@@ -209,4 +209,4 @@ def _rewrites(recipe: Mapping[str, str]) -> dict[str, str]:
 
 
 def _reset(space: Space, recipe: Recipe, settings: Settings) -> Recipe:
-    return with_int8(space, settings, {name for name in (*space.layers, *space.ops) if recipe[name] == "int8"})
+    return with_int8(space, settings, int8_in(recipe))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .base import History, Outcome, Recipe, Space
 from .bisection import bisect
 from .calibrators import recalibrate
-from .recipes import Settings, drop_of, floats_of, glue_of, holds, remembered, settings_of
+from .recipes import Settings, drop_of, glue_of, holds, int8_in, remembered, settings_of
 from .replay import Procedure, distance
 from .screening import Screened, screen
 from .sensitivity import sensitivities
@@ -44,7 +44,7 @@ def hold(history: History) -> Procedure[Timed]:
     """
     space = history.space
     found = yield from fastest(history)
-    on = int8_of(space, found.recipe)
+    on = int8_in(found.recipe)
     rewrites = found.clock.settings
     screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
     best = yield from recalibrate(history, screened.outcome)
@@ -62,15 +62,9 @@ def hold(history: History) -> Procedure[Timed]:
     return Timed(found.clock, bisected.outcome, sensitivity, rate)
 
 
-def int8_of(space: Space, recipe: Recipe) -> frozenset[str]:
-    """The layers and glue types that are int8."""
-    floats = floats_of(space, recipe)
-    return frozenset([name for name in space.layers if name not in floats]).union(glue_of(space, recipe))
-
-
 def of_glue(space: Space, settings: Settings, recipe: Recipe) -> Procedure[dict[str, float]]:
     """What each glue type in int8 adds to the distance."""
-    on = int8_of(space, recipe)
+    on = int8_in(recipe)
     types = [name for name in glue_of(space, recipe) if len(space.offered[name]) > 1]
     if not types:
         return {}

@@ -11,9 +11,8 @@ from autoquant.strategies import base
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.base import Border, Probe, Profile, Score
 from autoquant.strategies.certificate import certificate
-from autoquant.strategies.recipes import floats_of
+from autoquant.strategies.recipes import floats_of, int8_in
 from autoquant.strategies.speed import with_int8
-from autoquant.strategies.timed import int8_of
 from autoquant.strategies.timemodel import fit
 from autoquant.strategies.tradeoff import path
 
@@ -134,7 +133,7 @@ def test_where_int8_is_slower_throughout_the_float_form_is_scored():
     problem = machine(total=0.1)
     problem.slower = frozenset(problem.space.layers)
     best = run(problem, Auto()).best
-    assert not int8_of(problem.space, best.recipe)
+    assert not int8_in(best.recipe)
 
 
 def test_the_model_learns_what_the_profile_hides():
@@ -160,7 +159,7 @@ def test_the_path_is_nested_and_ends_in_float():
     model = fit(problem.space, profiles[0], profiles[1:], {recipe: cost for recipe, _, cost in profiles})
     start = model.fastest()
     recipes, remaining = path(model, start, problem.probe, settings)
-    sets = [int8_of(problem.space, recipe) for recipe in recipes]
+    sets = [int8_in(recipe) for recipe in recipes]
     assert sets[0] == start
     assert not sets[-1]
     assert all(more > less for more, less in pairwise(sets))

@@ -13,8 +13,9 @@ import onnxruntime as ort
 from ...errors import CalibrationError, EvaluationError
 from ...evaluators.recording import Recorder
 from ...evaluators.session import open_session
-from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, LAYER, History, Recipe
+from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, LATENCY, LAYER, PROFILE, History, Recipe
 from ...strategies.recipes import compose, glue_of, settings_of
+from ...strategies.sensitivity import only
 from ..calibration.collect import collect
 from ..calibration.coverage import Coverage, coverage
 from .confirm import Confirmed
@@ -183,7 +184,7 @@ class Examiner:
         space, settings = self._run.space, settings_of(self._recipe)
         found = {}
         for name in space.free_layers:
-            value = self._probe(compose(space, settings, floats=[n for n in space.free_layers if n != name]))
+            value = self._probe(only(space, settings, name))
             if value is None:
                 return {}
             found[name[len(LAYER) :]] = value
@@ -234,7 +235,7 @@ def restored(history: History) -> dict[str, float]:
 
 def _distances(history: History) -> Iterator[tuple[str, Recipe, float]]:
     for (kind, recipe), value in history.probes.items():
-        if kind not in ("latency", "profile") and all(name in recipe for name in history.space.free_layers):
+        if kind not in (LATENCY, PROFILE) and all(name in recipe for name in history.space.free_layers):
             yield kind, recipe, value
 
 

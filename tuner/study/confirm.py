@@ -14,12 +14,13 @@ from ...evaluators.paired import drop_interval
 from ...strategies.base import Recipe
 from ...strategies.front import front
 from ...strategies.polish import incumbent
+from ...strategies.recipes import int8_in
 from ..graph.serialize import write
 from ..quantization.candidate import Candidate
 from ..quantization.kernels import ran
 from .events import Noted, PhaseStarted, Progressed
 from .files import MODEL
-from .floating import differs, floated, is_float
+from .floating import differs, floated
 from .provenance import stamp
 from .run import Run
 from .search import score
@@ -102,7 +103,7 @@ def _better_in_float(run: Run, found: Confirmed) -> Recipe | None:
         other = floated(space, recipe, rewritten=False)
     else:
         return None
-    return other if other != recipe and is_float(space, other) else None
+    return other if other != recipe and not int8_in(other) else None
 
 
 def _rewrites_only(run: Run, found: Confirmed) -> Latency | None:

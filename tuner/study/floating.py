@@ -27,11 +27,6 @@ def floated(space: Space, recipe: Recipe, *, rewritten: bool = True) -> Recipe:
     return space.canonical(recipe.replace(changes))
 
 
-def is_float(space: Space, recipe: Recipe) -> bool:
-    """Whether nothing in it is int8."""
-    return not any(recipe[name] == "int8" for name in (*space.layers, *space.ops))
-
-
 def differs(source: Path, proto: onnx.ModelProto) -> bool:
     """Whether a float candidate has other operators than the file it was made of: rewritten, or folded at loading."""
     given = onnx.load(source, load_external_data=False)

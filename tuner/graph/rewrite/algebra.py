@@ -67,6 +67,18 @@ def bases(patch: Patch, tensor: str, depth: int = _DEPTH) -> Iterator[str]:
         seen.update(level)
 
 
+def linear(patch: Patch, tensor: str) -> tuple[str, Expression] | None:
+    """A tensor as a·x + b, a not 0, in terms of the farthest x: all between has no other reader. None if it is none."""
+    best: tuple[str, Expression] | None = None
+    for x in bases(patch, tensor):
+        found = expression(patch, tensor, x)
+        if found is None or not found.nodes or found.plain[2:].any() or not found.plain[1]:
+            continue
+        if patch.closed(found.nodes, tensor):
+            best = (x, found)
+    return best
+
+
 def results(patch: Patch, tensor: str, depth: int = _DEPTH) -> Iterator[str]:
     """Tensors computed element-wise behind one, nearest first, as long as each has one reader."""
     for _ in range(depth):

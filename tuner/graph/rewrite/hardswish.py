@@ -7,7 +7,7 @@ where ONNX Runtime needs two. It has no kernel of its own for the operator HardS
 from __future__ import annotations
 
 from ..draft import Draft
-from .algebra import Expression, bases, expression, results
+from .algebra import Expression, bases, expression, linear, results
 from .patch import Change, Image, Patch
 
 
@@ -34,17 +34,17 @@ def _clip(patch: Patch, i: int) -> None:
     if len(bounds) < 2 or bounds[0] != 0.0 or not bounds[1] or not 0 < bounds[1] < 1e30:
         return
     high, clipped = bounds[1], node.output[0]
-    argument = _argument(patch, node.input[0])
-    if argument is None:
+    argument = linear(patch, node.input[0])
+    if argument is None or not argument[1].plain[0]:  # without an offset it is no HardSigmoid
         return
-    x, linear = argument
-    slope = (float(linear.plain[1]) / high, float(linear.plain[0]) / high)
+    x, line = argument
+    slope = (float(line.plain[1]) / high, float(line.plain[0]) / high)
     for result in results(patch, clipped):
         factor = _factor(patch, result, clipped, 1 / high)
         if factor is None:
             continue
         times, found = factor
-        nodes = linear.nodes | found.nodes | {i}
+        nodes = line.nodes | found.nodes | {i}
         if not patch.closed(nodes, result) or not patch.untouched(nodes):
             return
         gate = result
@@ -64,18 +64,6 @@ def _write(
     if times:
         made.append(patch.make("Mul", [times, gate], result, f"{stem}/Mul"))
     patch.replace(nodes, made)
-
-
-def _argument(patch: Patch, tensor: str) -> tuple[str, Expression] | None:
-    """What the Clip reads as a·x + b, b not 0, in terms of the farthest x: all between has no other reader."""
-    best: tuple[str, Expression] | None = None
-    for x in bases(patch, tensor):
-        found = expression(patch, tensor, x)
-        if found is None or not found.nodes or found.plain[2:].any() or not found.plain[1]:
-            continue
-        if patch.closed(found.nodes, tensor):
-            best = (x, found)
-    return best if best is not None and best[1].plain[0] else None
 
 
 def _factor(patch: Patch, result: str, clipped: str, wanted: float) -> tuple[str, Expression] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from ..draft import Draft
-from .algebra import Expression, bases, expression
+from .algebra import expression, linear
 from .patch import Change, Image, Patch, attribute, standard
 
 _LARGEST = 1e20
@@ -51,11 +51,11 @@ def _fold(patch: Patch, tensor: str) -> None:
     readers = patch.index.consumers.get(tensor, [])
     if tensor in patch.index.outputs or not all(_takes(patch, i, tensor) for i in readers):
         return
-    found = _linear(patch, tensor)
+    found = linear(patch, tensor)
     if found is None or not patch.untouched({*found[1].nodes, *readers}):
         return
-    x, linear = found
-    a, b = float(linear.plain[1]), float(linear.plain[0])
+    x, line = found
+    a, b = float(line.plain[1]), float(line.plain[0])
     kept = b / a if b and any(_is_padded(patch, i) or not _biased(patch, i) for i in readers) else 0.0
     in_reach = all(math.isfinite(value) and abs(value) < _LARGEST for value in (a, 1 / a, b, kept))
     if not in_reach or (kept and a == 1.0):
@@ -66,11 +66,11 @@ def _fold(patch: Patch, tensor: str) -> None:
         source = patch.draft.free_name(f"{tensor}/shifted")
         patch.derived[source] = Image(tensor, 1 / a)
         shift = patch.draft.add_constant(patch.draft.free_name(f"{tensor}/shift"), np.asarray(kept, np.float32))
-        made = [patch.make("Add", [x, shift], source, f"{patch.node(max(linear.nodes)).name}/Add")]
+        made = [patch.make("Add", [x, shift], source, f"{patch.node(max(line.nodes)).name}/Add")]
         b = 0.0
     for i in readers:
         _absorb(patch, i, source, a, b)
-    patch.replace(linear.nodes, made)
+    patch.replace(line.nodes, made)
 
 
 def _takes(patch: Patch, i: int, tensor: str) -> bool:
@@ -93,18 +93,6 @@ def _takes(patch: Patch, i: int, tensor: str) -> bool:
         if not plain:
             return False
     return all(len(patch.index.consumers[name]) == 1 for name in names)
-
-
-def _linear(patch: Patch, tensor: str) -> tuple[str, Expression] | None:
-    """A tensor as a·x + b in terms of the farthest x: all between has no other reader."""
-    best: tuple[str, Expression] | None = None
-    for x in bases(patch, tensor):
-        found = expression(patch, tensor, x)
-        if found is None or not found.nodes or found.plain[2:].any() or not found.plain[1]:
-            continue
-        if patch.closed(found.nodes, tensor):
-            best = (x, found)
-    return best
 
 
 def _is_padded(patch: Patch, i: int) -> bool:
