@@ -16,6 +16,8 @@ from .session import explain
 
 _LEAST_PAIRS = 7
 _PRECISE_PAIRS = 11
+_LOOK = 5
+"""Pairs after which a busy machine shows."""
 # A timing shorter than this is made of several runs: the clock and the call cost microseconds.
 _LEAST_MS, _MOST_REPEATS = 1.0, 50
 
@@ -29,6 +31,8 @@ def compare(
     warmup: int = 5,
     max_seconds: float | None = None,
     precision: float = 0.0,
+    beat: float = 0.0,
+    busy_ms: float = math.inf,
 ) -> Latency:
     """Time `candidate` against `baseline` in alternation.
 
@@ -42,6 +46,8 @@ def compare(
         warmup: Runs of each before the clock starts.
         max_seconds: Stop after this time, with at least 7 pairs.
         precision: Stop once half the ratio's interval is at most this part of it, with at least 11 pairs.
+        beat: Stop once the ratio is known to be less than this (its interval lies below), with at least 7 pairs.
+        busy_ms: Stop once the baseline's median is above this, with at least 5 pairs: such a timing is worth nothing.
 
     Returns:
         Medians in milliseconds, the median ratio and its interval.
@@ -66,9 +72,14 @@ def compare(
             break
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             times[which].append(_timed(sessions[which], feed, repeats[which]))
-        if precision and number + 1 >= _PRECISE_PAIRS and _is_precise(times, precision):
+        done = number + 1
+        if precision and done >= _PRECISE_PAIRS and _is_precise(times, precision):
             break
-    ratios = [base / mine for base, mine in zip(*times, strict=True)]
+        if beat and done >= _LEAST_PAIRS and median_interval(_ratios(times))[1] < beat:
+            break
+        if done >= _LOOK and statistics.median(times[0]) > busy_ms:
+            break
+    ratios = _ratios(times)
     return Latency(
         baseline_ms=statistics.median(times[0]),
         candidate_ms=statistics.median(times[1]),
@@ -109,8 +120,12 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> tuple[float
     return ordered[rank - 1], ordered[count - rank]
 
 
+def _ratios(times: tuple[list[float], list[float]]) -> list[float]:
+    return [base / mine for base, mine in zip(*times, strict=True)]
+
+
 def _is_precise(times: tuple[list[float], list[float]], precision: float) -> bool:
-    ratios = [base / mine for base, mine in zip(*times, strict=True)]
+    ratios = _ratios(times)
     low, high = median_interval(ratios)
     return high - low <= 2.0 * precision * statistics.median(ratios)
 

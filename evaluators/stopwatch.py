@@ -13,6 +13,7 @@ from .latency import compare
 
 BUSY = 1.25
 """How much slower than at its calmest the baseline may run before a timing is taken again."""
+_WARMUP = 3
 _ATTEMPTS = 3
 _PAUSE = 0.5
 # Disturbances by other tenants of a machine come in windows of seconds: worth waiting for, but not again and again.
@@ -34,30 +35,43 @@ class Stopwatch:
         self._calm_ms = math.inf
         self._pauses = 0
 
-    def compare(self, candidate: ort.InferenceSession, *, pairs: int, precision: float = 0.0) -> Latency:
-        """Time a session (`latency.compare`), again while the machine is busy; the calmest timing counts.
+    def compare(
+        self, candidate: ort.InferenceSession, *, pairs: int, precision: float = 0.0, beat: float = 0.0
+    ) -> Latency:
+        """Time a session (`latency.compare`), again while the machine is busy, which shows after a few pairs.
 
-        Where none was calm, the speedup is at most the baseline's calmest time over the candidate's own: what slows
+        Where it stays busy, the speedup is at most the baseline's calmest time over the candidate's own: what slows
         the baseline more than the candidate must not make a candidate look fast.
 
         Raises:
             EvaluationError: A model fails on the feed.
         """
-        calmest: Latency | None = None
         for attempt in range(_MORE_ATTEMPTS):
             if attempt >= _ATTEMPTS and self._pauses >= _MOST_PAUSES:
                 break
             if attempt:
                 time.sleep(_PAUSE)
                 self._pauses += 1
-            latency = compare(self._baseline, candidate, self._feed, pairs=pairs, precision=precision)
-            if calmest is None or latency.baseline_ms < calmest.baseline_ms:
-                calmest = latency
-            self._calm_ms = min(self._calm_ms, latency.baseline_ms)
-            if self.slowdown(calmest) <= BUSY:
-                return calmest
-        assert calmest is not None
-        return self._cautious(calmest)
+            latency = self._timed(candidate, pairs, precision, beat, busy_ms=BUSY * self._calm_ms)
+            if self.slowdown(latency) <= BUSY:
+                return latency
+        return self._cautious(self._timed(candidate, pairs, precision, beat, busy_ms=math.inf))
+
+    def _timed(
+        self, candidate: ort.InferenceSession, pairs: int, precision: float, beat: float, busy_ms: float
+    ) -> Latency:
+        latency = compare(
+            self._baseline,
+            candidate,
+            self._feed,
+            pairs=pairs,
+            warmup=_WARMUP,
+            precision=precision,
+            beat=beat,
+            busy_ms=busy_ms,
+        )
+        self._calm_ms = min(self._calm_ms, latency.baseline_ms)
+        return latency
 
     def _cautious(self, latency: Latency) -> Latency:
         """A timing on a busy machine, flattered no further than the candidate's own time allows."""

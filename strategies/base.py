@@ -297,11 +297,18 @@ class Probe:
     Kinds: `distance` (mean relative squared error of the model's outputs against float on a few calibration
     samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distances.py` (likewise); `latency` (the
     cost under the objective latency, as `Outcome.cost`); `profile` (a `Profile`).
+
+    Attributes:
+        kind: One of these.
+        recipe: What is measured.
+        phase: What for, in a word.
+        beat: Of a latency: it need be no more precise than to tell that the cost is higher than this.
     """
 
     kind: str
     recipe: Recipe
     phase: str
+    beat: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

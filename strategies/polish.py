@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from .base import LATENCY, LAYER, Action, History, Outcome, Probe, Recipe, Score, Stop
 from .certificate import certificate
@@ -37,14 +38,27 @@ def polish(history: History, found: Timed, best: Outcome) -> Action:
 
     Both models, of the latency and of the drop, have learnt from every probe and trial; the recipe of the largest
     chance to hold times time gained is timed and, if the clock agrees, scored. When none is worth it, or patience is
-    over, every float layer whose int8 form might be faster is timed in int8 by itself, and scored where it is.
+    over, every float layer is timed in int8 by itself, those of the most gain predicted first; what was faster is
+    scored.
     """
     idle = sum(trial.number > best.number for trial in history.trials)
     if idle < (history.patience or _EXCHANGES):
         recipe = _promising(history, found, best)
         if recipe is not None:
-            return _timed_first(history, recipe, "exchange")
-    return _certify(history, found, best, idle)
+            return _timed_first(history, recipe, "exchange", best)
+    alone = {name: history.space.canonical(best.recipe.replace({name: "int8"})) for name in _open(history, best)}
+    untimed = [name for name, recipe in alone.items() if (LATENCY, recipe) not in history.probes]
+    probed = sum(kind == LATENCY for kind, _ in history.probes)
+    if untimed and probed < _CERTIFIED:
+        times, on = found.clock.model(history), int8_in(best.recipe)
+        first = min(untimed, key=lambda name: times.predicted(on | {name}))
+        return _timed_first(history, alone[first], "certify", best)
+    return _certify(history, alone, best, idle)
+
+
+def _open(history: History, best: Outcome) -> list[str]:
+    """The float layers of which it is not known that they are needed."""
+    return [LAYER + entry.layer for entry in certificate(history, best.recipe).layers if not entry.refuted]
 
 
 def _promising(history: History, found: Timed, best: Outcome) -> Recipe | None:
@@ -83,29 +97,24 @@ def _candidates(history: History, times: TimeModel, drops: DropModel, best: Outc
     return [*found, *(with_int8(space, settings, chosen) for chosen in changed)]
 
 
-def _timed_first(history: History, recipe: Recipe, phase: str) -> Action:
-    """Score a recipe, but time it first: a probe is cheap."""
+def _timed_first(history: History, recipe: Recipe, phase: str, best: Outcome) -> Action:
+    """Score a recipe, but time it first, as far as it takes to see that it is no faster than the best."""
     if (LATENCY, recipe) not in history.probes:
-        return Probe(LATENCY, recipe, phase)
+        return Probe(LATENCY, recipe, phase, best.cost and best.cost * (1.0 - MARGIN))
     return Score(recipe, phase)
 
 
-def _certify(history: History, found: Timed, best: Outcome, idle: int) -> Action:
-    """Time, then score, every recipe with one float layer of the best in int8; the most gain predicted first."""
-    times = found.clock.model(history)
-    on = int8_in(best.recipe)
-    probed = sum(kind == LATENCY for kind, _ in history.probes)
+def _certify(history: History, alone: Mapping[str, Recipe], best: Outcome, idle: int) -> Action:
+    """Score the recipes that have one float layer of the best in int8 and are faster, the fastest first."""
     known = certificate(history, best.recipe)
-    open_layers = [LAYER + entry.layer for entry in known.layers if not entry.refuted]
-    for name in sorted(open_layers, key=lambda name: times.predicted(on | {name})):
-        other = history.space.canonical(best.recipe.replace({name: "int8"}))
-        cost = history.probes.get((LATENCY, other))
-        if cost is None and probed >= _CERTIFIED:
-            continue
-        if cost is not None and idle >= max(_REFUTED, history.patience or 0):
-            break
-        if other not in history.scored and (cost is None or math.isfinite(cost)):
-            return _timed_first(history, other, "certify")
+    costs = {recipe: history.probes.get((LATENCY, recipe), math.inf) for recipe in alone.values()}
+    for recipe in sorted(costs, key=lambda recipe: costs[recipe]):
+        if (
+            recipe not in history.scored
+            and math.isfinite(costs[recipe])
+            and idle < max(_REFUTED, history.patience or 0)
+        ):
+            return Score(recipe, "certify")
     if not known.layers:
         return Stop("every layer that may be int8 is, and the target holds")
     if known.complete:

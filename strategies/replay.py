@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from .base import PROFILE, History, Outcome, Probe, Profile, Recipe, Score
+from .base import LATENCY, PROFILE, History, Outcome, Probe, Profile, Recipe, Score
 
 T = TypeVar("T")
 
@@ -64,9 +64,9 @@ def distance(recipe: Recipe, phase: str) -> Procedure[float]:
     return value
 
 
-def latency(recipe: Recipe, phase: str) -> Procedure[float]:
-    """Ask for one latency probe: the cost under the objective latency."""
-    value: float = yield Probe("latency", recipe, phase)
+def latency(recipe: Recipe, phase: str, beat: float | None = None) -> Procedure[float]:
+    """Ask for one latency probe: the cost under the objective latency; `beat` as in `Probe`."""
+    value: float = yield Probe(LATENCY, recipe, phase, beat)
     return value
 
 

@@ -49,6 +49,12 @@ class Clock:
     integers: tuple[tuple[Recipe, Profile, float], ...]
 
     @property
+    def best(self) -> tuple[Recipe, float]:
+        """The fastest of the profiled recipes and its cost."""
+        recipe, _, cost = min((self.floated, *self.integers), key=lambda known: known[2])
+        return recipe, cost
+
+    @property
     def settings(self) -> Settings:
         """What the timed recipes share: first of all the rewrites."""
         return settings_of(self.floated[0])
@@ -88,9 +94,9 @@ def fastest(history: History) -> Procedure[Fastest]:
     """Search for speed alone, by latency probes.
 
     The float graph, all layers in int8 and all glue as well are profiled and timed; a rewrite without which the best of
-    them is faster is left out. From there a model predicts every recipe (`timemodel.py`); the one it holds for the
-    fastest is timed and corrects it, until four in a row have brought nothing. Once a prediction has been timed, a draw
-    from the posterior takes its place (Thompson 1933).
+    them is faster is left out, unless without all of these it is slower. From there a model predicts every recipe
+    (`timemodel.py`); the one it holds for the fastest is timed and corrects it, until four in a row have brought
+    nothing. Once a prediction has been timed, a draw from the posterior takes its place (Thompson 1933).
 
     A fastest recipe with hardly an integer layer gives way to the fastest with a tenth of them where that costs less
     than 3 %: such a model is what was asked for.
@@ -98,15 +104,17 @@ def fastest(history: History) -> Procedure[Fastest]:
     space = history.space
     first = settings_of(space.default())
     clock = yield from _clock(space, first)
-    best, cost = min((clock.floated, *clock.integers), key=lambda known: known[2])[::2]
+    best, cost = clock.best
     kept = dict(first)
     for name in space.rewrites:
         if len(space.offered[name]) > 1:
             without = space.canonical(best.replace({name: "off"}))
-            if (yield from latency(without, "speed")) < cost * (1.0 - MARGIN):
+            if (yield from latency(without, "speed", cost * (1.0 + MARGIN))) < cost * (1.0 - MARGIN / 2):
                 kept[name] = "off"
     if kept != first:
-        clock = yield from _clock(space, kept)
+        fewer = yield from _clock(space, kept)
+        if fewer.best[1] < cost * (1.0 + MARGIN):
+            clock = fewer
     measured = {recipe: cost for recipe, _, cost in (clock.floated, *clock.integers)}
     idle = 0
     for number in range(_PROBES):
@@ -114,13 +122,14 @@ def fastest(history: History) -> Procedure[Fastest]:
         recipe = remembered(space, key, partial(_unmeasured, history, clock, dict(measured), number))
         if recipe is None or idle >= _IDLE:
             break
-        found = yield from latency(recipe, "speed")
-        idle = 0 if found < min(measured.values()) * (1.0 - MARGIN / 2) else idle + 1
+        least = min(measured.values())
+        found = yield from latency(recipe, "speed", least * (1.0 + MARGIN))
+        idle = 0 if found < least * (1.0 - MARGIN / 2) else idle + 1
         measured[recipe] = found
     recipe, cost = min(measured.items(), key=lambda known: known[1])
     if _integers(space, recipe) < _LEAST_INT8:
         enough = {known: value for known, value in measured.items() if _integers(space, known) >= _LEAST_INT8}
-        extra = yield from _enough(history, clock, measured)
+        extra = yield from _enough(history, clock, measured, cost * (1.0 + _WORTH))
         enough |= extra
         measured |= extra
         if enough and min(enough.values()) <= cost * (1.0 + _WORTH):
@@ -157,8 +166,13 @@ def _unmeasured(history: History, clock: Clock, measured: Mapping[Recipe, float]
     return None
 
 
-def _enough(history: History, clock: Clock, measured: Mapping[Recipe, float]) -> Procedure[dict[Recipe, float]]:
-    """Time the recipes predicted to be the fastest with a tenth of the layers in int8, then draws."""
+def _enough(
+    history: History, clock: Clock, measured: Mapping[Recipe, float], limit: float
+) -> Procedure[dict[Recipe, float]]:
+    """Time the recipes predicted to be the fastest with a tenth of the layers in int8, then draws.
+
+    Precisely where they cost less than the limit.
+    """
     space = history.space
     found: dict[Recipe, float] = {}
     for number in range(_ENOUGH):
@@ -167,7 +181,7 @@ def _enough(history: History, clock: Clock, measured: Mapping[Recipe, float]) ->
         recipe = remembered(space, key, partial(_unmeasured_enough, history, clock, known, number))
         if recipe is None:
             break
-        found[recipe] = yield from latency(recipe, "speed")
+        found[recipe] = yield from latency(recipe, "speed", limit * (1.0 + MARGIN))
     return found
 
 

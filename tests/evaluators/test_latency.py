@@ -91,6 +91,24 @@ def test_time_limit_leaves_at_least_seven_pairs(clock: Clock) -> None:
     assert compare(*pair, FEED, pairs=3, max_seconds=0).pairs == 3
 
 
+def test_what_is_known_to_be_slower_is_not_timed_further(clock: Clock) -> None:
+    rng = np.random.default_rng(0)
+
+    def around(ms: float) -> Callable[[], float]:
+        return lambda: ms * (1 + 0.02 * rng.standard_normal())
+
+    pair = Model(clock, around(10), []), Model(clock, around(5), [])
+    assert compare(*pair, FEED, pairs=31, beat=2.2).pairs < 12
+    assert compare(*pair, FEED, pairs=31, beat=1.9).pairs == 31
+    assert compare(*pair, FEED, pairs=5, beat=2.2).pairs == 5
+
+
+def test_a_busy_machine_is_not_timed_further(clock: Clock) -> None:
+    pair = Model(clock, 10, []), Model(clock, 5, [])
+    assert compare(*pair, FEED, pairs=31, busy_ms=8.0).pairs == 5
+    assert compare(*pair, FEED, pairs=31, busy_ms=12.5).pairs == 31
+
+
 def test_measure(clock: Clock) -> None:
     log: list[str] = []
     assert measure(Model(clock, 3, log), FEED, runs=5, warmup=1) == 3.0

@@ -82,7 +82,7 @@ def confirm(run: Run) -> Confirmed | None:
     recipe = _better_in_float(run, found)
     if recipe is None:
         return found
-    told = (record for record in run.usable() if record.recipe == recipe and record.state == "complete")
+    told = (record for record in run.comparable() if record.recipe == recipe and record.state == "complete")
     record = next(told, None) or score(run, recipe, "confirm")
     if record.feasible:
         other = examine(run, record)

@@ -168,37 +168,44 @@ class Executor:
             return candidate.size_bytes / self._inputs.model.source_bytes
         return ops(self._inputs.analysis, self._ranges.shapes, candidate.layers, self._inputs.target.weight_bits)
 
-    def time(self, recipe: Recipe, session: ort.InferenceSession | None) -> Latency | None:
-        """Time a recipe against the float file on the target's kernels; None under another objective."""
+    def time(self, recipe: Recipe, session: ort.InferenceSession | None, beat: float | None = None) -> Latency | None:
+        """Time a recipe against the float file on the target's kernels; None under another objective.
+
+        Args:
+            recipe: What is timed.
+            session: Of it, None to open one.
+            beat: A cost; the timing ends as soon as the recipe's is known to be higher.
+        """
         real = self._inputs.real
         if self._inputs.objective != "latency" or real is None:
             return None
-        return self.compare(session or real.open(self.candidate(recipe, real)), pairs=PAIRS, precision=PRECISION)
+        session = session or real.open(self.candidate(recipe, real))
+        return self.compare(session, pairs=PAIRS, precision=PRECISION, beat=1.0 / beat if beat else 0.0)
 
-    def compare(self, session: ort.InferenceSession, pairs: int, precision: float = 0.0) -> Latency:
+    def compare(self, session: ort.InferenceSession, pairs: int, precision: float = 0.0, beat: float = 0.0) -> Latency:
         """Time a session of the target's kernels against the float file's, in alternation."""
         assert self._inputs.real is not None
         if self._stopwatch is None:
             same = self._inputs.real == self._inputs.bench
             timer = self._baseline.session if same else self._inputs.real.open_file(self._inputs.model.path)
             self._stopwatch = Stopwatch(timer, self._timed)
-        return self._stopwatch.compare(session, pairs=pairs, precision=precision)
+        return self._stopwatch.compare(session, pairs=pairs, precision=precision, beat=beat)
 
     def slowdown(self, latency: Latency) -> float:
         """How much slower the float model ran in a timing than at its calmest."""
         return self._stopwatch.slowdown(latency) if self._stopwatch else 1.0
 
-    def probe(self, kind: str, recipe: Recipe) -> float:
+    def probe(self, kind: str, recipe: Recipe, beat: float | None = None) -> float:
         """A distance (a kind of `evaluators/distances.py`) of a recipe's outputs from float on the probe samples.
 
-        Of the kind `latency`, the recipe's cost by the clock. Distances asked one after the other of the same recipe
-        take one run of the model.
+        Of the kind `latency`, the recipe's cost by the clock, `beat` as in `Probe`. Distances asked one after the
+        other of the same recipe take one run of the model.
 
         Returns:
             Infinity where the recipe cannot be built or run.
         """
         if kind == LATENCY:
-            return self._latency(recipe)
+            return self._latency(recipe, beat)
         measure = KINDS[kind]
         reference = self._floats()
         try:
@@ -210,9 +217,9 @@ class Executor:
             return math.inf
         return value if math.isfinite(value) else math.inf
 
-    def _latency(self, recipe: Recipe) -> float:
+    def _latency(self, recipe: Recipe, beat: float | None) -> float:
         try:
-            latency = self.time(recipe, None)
+            latency = self.time(recipe, None, beat)
         except (EvaluationError, ModelError):
             return math.inf
         return 1.0 / latency.speedup if latency else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,14 +38,17 @@ class Run:
     clock: Clock
     resumed: int = 0
 
-    def usable(self) -> list[TrialRecord]:
+    def comparable(self) -> list[TrialRecord]:
         """Trials told that were scored as this run scores: unequal ones are never compared as if equal."""
+        return self._comparable(record for record in self.store.trials() if record.told)
+
+    def usable(self) -> list[TrialRecord]:
+        """Of those the trials that this run's options would build, of which one may be delivered."""
+        return self._comparable(self.store.within(self.space))
+
+    def _comparable(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
         here = self.inputs.scored_on
-        return [
-            record
-            for record in self.store.trials()
-            if record.told and (record.state == "failed" or comparable(record.scored_on, here))
-        ]
+        return [record for record in records if record.state == "failed" or comparable(record.scored_on, here)]
 
     def history(self) -> History:
         """The study as a strategy sees it: what was scored as this run scores."""

@@ -62,11 +62,11 @@ def search(run: Run) -> Ended:
         match action:
             case Stop(reason):
                 return Ended("strategy", reason)
-            case Probe(kind, recipe, _):
+            case Probe():
                 if not stopping.fits(run, 0.0):
                     return stopping.over(run)
                 with run.clock.part(phase):
-                    _probe(run, kind, recipe)
+                    _probe(run, action)
                 probed += 1
                 run.observer(Progressed(probed))
             case Score(recipe, word):
@@ -86,12 +86,13 @@ def _phase(action: Action) -> Phase:
     return "speed" if action.kind in (LATENCY, PROFILE) else "sensitivity"
 
 
-def _probe(run: Run, kind: str, recipe: Recipe) -> None:
+def _probe(run: Run, wanted: Probe) -> None:
     """Measure and record a probe, together with the machine where it needs the clock."""
+    recipe, kind = wanted.recipe, wanted.kind
     if kind == PROFILE:
         run.store.put_profile(recipe, run.executor.profile(recipe), run.clocked_on)
     else:
-        value = run.executor.probe(kind, recipe)
+        value = run.executor.probe(kind, recipe, wanted.beat)
         run.store.put_probe(kind, recipe, value, run.clocked_on if kind == LATENCY else None)
 
 
@@ -147,7 +148,7 @@ def _partial_file(run: Run, recipe: Recipe) -> Path:
 
 def _learn(run: Run) -> int:
     """Let the races see what earlier trials scored; how many there are, which an interruption does not change."""
-    usable = run.usable()
+    usable = run.comparable()
     told = {record.number: record for record in usable if record.samples is not None}
     for number in run.executor.racer.unknown(told):
         record = told[number]
@@ -213,6 +214,6 @@ def _finished(run: Run, record: TrialRecord, began: float) -> None:
 
 def _give_up(run: Run, error: AutoquantError) -> None:
     """Raise the error when nothing but failures has come back: the cause is the code, not the recipe."""
-    told = run.usable()
+    told = run.comparable()
     if isinstance(error, EvaluationError) and len(told) >= _FAILURES and all(r.state == "failed" for r in told):
         raise error

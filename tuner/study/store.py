@@ -351,23 +351,28 @@ class Store:
         Interrupted trials say nothing and are left out; so are trials that today's options would not build, and what
         was timed elsewhere than `here`.
         """
-        if space is not self._space:
-            self._space, self._built = space, {}
-        told = [t for t in self.trials() if t.told]
+        told = self.within(space)
         told.sort(key=lambda t: (t.finished or datetime.max, t.number))
-        for trial in told:
-            if trial.number not in self._built:
-                self._built[trial.number] = space.canonical(trial.recipe) == trial.recipe
         return History(
             space=space,
             target=self.target_drop,
             objective=objective,
-            trials=tuple(self._outcome(trial) for trial in told if self._built[trial.number]),
+            trials=tuple(map(self._outcome, told)),
             probes=self.probes(here),
             profiles=self.profiles(here) if here is not None else {},
             seed=seed,
             max_trials=max_trials,
         )
+
+    def within(self, space: Space) -> list[TrialRecord]:
+        """Told trials by number, without those that this space, of today's options, would not build."""
+        if space is not self._space:
+            self._space, self._built = space, {}
+        told = [trial for trial in self.trials() if trial.told]
+        for trial in told:
+            if trial.number not in self._built:
+                self._built[trial.number] = space.canonical(trial.recipe) == trial.recipe
+        return [trial for trial in told if self._built[trial.number]]
 
     def find(self, recipe: Recipe, scored_on: Mapping[str, Any]) -> tuple[str, TrialRecord] | None:
         """A full score of this recipe from a sibling: (the sibling's name, its trial), None if there is none.

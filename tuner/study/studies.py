@@ -7,13 +7,16 @@ from pathlib import Path
 
 import optuna
 
+from ...errors import StudyError
 from . import database
 from .files import BASELINE_SCORES, DATABASE, FEEDS, SCORES
 from .fingerprint import Fingerprint
 from .inputs import Inputs
-from .store import Store, names
+from .request import Objective, TargetDrop
+from .store import BUILD, OBJECTIVE, TARGET_DROP, Store, names
 
 BASELINE = "baseline"
+PARETO = "pareto"
 RESULT = "result"
 
 
@@ -22,13 +25,15 @@ def location(inputs: Inputs) -> str:
     return database.url_of(inputs.request.storage or inputs.out / DATABASE)
 
 
-def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
-    """Refuse a request whose model, eval file or calibration differs from the study's.
+def require_same(url: str, inputs: Inputs, now: Fingerprint) -> None:
+    """Refuse a request whose model, eval file or calibration differs from the study's, or what it searches for.
 
     Of the output folder's own database every study is of one model; of a shared one only that of the same name counts.
+    A usual name says what its study searches for, a name of the user's own does not.
 
     Raises:
         ChangedInputsError: Naming what changed.
+        StudyError: The study of this name has another target or objective.
     """
     file = database.file_of(url)
     if file is not None and not (file.exists() and file.stat().st_size):
@@ -43,12 +48,39 @@ def require_same_inputs(url: str, inputs: Inputs, now: Fingerprint) -> None:
     for name in asked:
         with Store.open(url, name) as store:
             scored, then, where = store.get(BASELINE) is not None, store.fingerprint, store.shown
+            meant = _searched(store)
         if not scored:  # whoever is still mending an eval file has nothing to lose
             _delete(url, name)
         elif inputs.request.storage is None:
             then.require_same(now, where)
         else:  # --fresh would drop what may be somebody else's study of the same name
             then.require_same(now, where, "Give this one another --study-name.")
+        if scored and name == inputs.name:
+            _require_same_search(name, where, meant, inputs)
+
+
+def _searched(store: Store) -> dict[str, str]:
+    """What makes the scores of a study one search: option → value. Strategy, seed and budget may change."""
+    return {
+        "--target-drop": str(TargetDrop(**store.get(TARGET_DROP))),
+        "--objective": str(Objective(store.get(OBJECTIVE), store.get(PARETO, False))),
+        "--target": store.get(BUILD)["target"]["name"],
+    }
+
+
+def _require_same_search(name: str, where: str, then: dict[str, str], inputs: Inputs) -> None:
+    now = {
+        "--target-drop": str(inputs.request.target_drop),
+        "--objective": inputs.asked,
+        "--target": inputs.target.name,
+    }
+    changed = [option for option in now if then[option] != now[option]]
+    if changed:
+        stored, asked = (" ".join(f"{option} {told[option]}" for option in changed) for told in (then, now))
+        raise StudyError(
+            f"the study {name!r} in {where} is for {stored}, but this run asks for {asked}.\n"
+            "Give this one another --study-name, or start anew with --fresh."
+        )
 
 
 def forget(inputs: Inputs) -> None:

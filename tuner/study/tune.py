@@ -34,8 +34,8 @@ from .run import Run
 from .search import search
 from .space import build_space
 from .stopping import Ended
-from .store import BUILD, FINGERPRINT, TARGET_DROP, Store
-from .studies import BASELINE, RESULT, forget, location, require_same_inputs
+from .store import BUILD, FINGERPRINT, OBJECTIVE, TARGET_DROP, Store
+from .studies import BASELINE, PARETO, RESULT, forget, location, require_same
 from .timing import borders
 
 SECONDS = "seconds"
@@ -75,7 +75,7 @@ def _open(inputs: Inputs) -> Store:
     """The study of this request, made or found, after its inputs were compared."""
     now = Fingerprint(inputs.model.fingerprint, inputs.evaluation.fingerprint, calibration.fingerprint(inputs))
     url = location(inputs)
-    require_same_inputs(url, inputs, now)
+    require_same(url, inputs, now)
     request = inputs.request
     # Which choices there are does not depend on ranges; which are offered does, and is settled after calibration.
     space = build_space(
@@ -100,8 +100,8 @@ def _open(inputs: Inputs) -> Store:
             BUILD: {"target": inputs.target.to_json(), "bench": inputs.bench.simulated},
             "model": str(inputs.model.path.resolve()),
             "higher_is_better": inputs.evaluation.higher_is_better,
-            "objective": inputs.objective,
-            "pareto": inputs.pareto,
+            OBJECTIVE: inputs.objective,
+            PARETO: inputs.pareto,
             "strategy": request.strategy,
             "seed": request.seed,
             "options": {
@@ -221,7 +221,7 @@ def _prepare(
         )
     )
     run = Run(inputs, store, space, executor, measured, ranges, calibrated.timed, observer, clock, resumed)
-    elsewhere = resumed - len(run.usable())
+    elsewhere = resumed - len(run.comparable())
     if elsewhere > 0:
         observer(
             Noted(f"{elsewhere} trials were scored on other kernels, samples or another machine: not compared", True)
@@ -247,13 +247,18 @@ def _on_target(run: Run, calibrated: Calibration, ended: Ended) -> tuple[Run, En
 
 
 def _rules(inputs: Inputs) -> dict[str, Any]:
-    """What beside the study's identity decides when its search ends."""
+    """What beside inputs, target and objective decides a result: with another of these the search goes on."""
     request = inputs.request
     return {
+        "strategy": request.strategy,  # part of a study's usual name, as the next four, but a name can be given
+        "seed": request.seed,
+        "keep_float": sorted(request.keep_float),
+        "only": sorted(request.only),
+        "fix": dict(sorted(request.fix.items())),
         "max_trials": request.max_trials,
         "stop": None if request.stop == "best" else request.stop,
         "patience": request.patience,
-        "samples": inputs.scored_on.get("samples"),  # part of a study's usual name, but a name can be given
+        "samples": inputs.scored_on.get("samples"),  # set by --holdout
     }
 
 

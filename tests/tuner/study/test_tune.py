@@ -195,6 +195,44 @@ def test_changed_inputs_are_refused_by_name(fine: task.Task) -> None:
     assert result.status == "met"
 
 
+@pytest.mark.parametrize(
+    ("drop", "options", "stored", "asked"),
+    [
+        ("4%", {}, "--target-drop 5%", "--target-drop 4%"),
+        ("0.05", {}, "--target-drop 5%", "--target-drop 0.05"),
+        ("5%", {"objective": "size"}, "--objective ops", "--objective size"),
+        ("4%", {"objective": "ops,drop"}, "--target-drop 5% --objective ops", "--target-drop 4% --objective ops,drop"),
+    ],
+)
+def test_a_named_study_is_not_taken_for_another_search(
+    fine: task.Task, drop: str, options: dict[str, Any], stored: str, asked: str
+) -> None:
+    run(fine, "5%", max_trials=1, study_name="mine")
+    with pytest.raises(StudyError) as error:
+        run(fine, drop, max_trials=1, study_name="mine", **options)
+    first, second = str(error.value).splitlines()
+    assert first.startswith("the study 'mine' in ")
+    assert first.endswith(f" is for {stored}, but this run asks for {asked}.")
+    assert second == "Give this one another --study-name, or start anew with --fresh."
+    other, events = run(fine, drop, max_trials=1, study_name="other", **options)
+    assert [event.reused for event in finished(events)] == [True]
+    anew, events = run(fine, drop, max_trials=1, study_name="mine", fresh=True, **options)
+    assert [event.reused for event in finished(events)] == [False]
+    assert (anew.study["name"], other.study["name"]) == ("mine", "other")
+
+
+def test_a_named_study_goes_on_with_another_strategy_and_budget(fine: task.Task) -> None:
+    first, _ = run(fine, STRICT, max_trials=2, study_name="mine")
+    other, events = run(fine, STRICT, max_trials=4, strategy="random", study_name="mine")
+    assert len(finished(events)) == other.trials["total"] - first.trials["total"] == 2
+    _, events = run(fine, STRICT, max_trials=4, strategy="tpe", study_name="mine")
+    assert not finished(events), "the budget is spent"
+    fixed, _ = run(fine, STRICT, max_trials=5, study_name="mine", fix={"weight/granularity": "per_tensor"})
+    assert fixed.tuned is not None
+    with open_study(fine.out, "mine") as store:
+        assert store.trial(fixed.tuned.trial).recipe["weight/granularity"] == "per_tensor"
+
+
 def test_changed_data_is_noticed(coarse: task.Task) -> None:
     run(coarse, max_trials=1)
     path = coarse.folder / "data.npz"
