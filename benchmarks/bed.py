@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -28,7 +27,10 @@ from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
+from .remembered import Remembered
+
 THREADS = 2
+_SCORES, _PROBE, _EACH = "score", "probe", "each"
 
 
 class Bed:
@@ -47,11 +49,8 @@ class Bed:
         assert self.evaluation.num_samples is not None
         model, target = load(path), profiles.get("cpu")
         analysis = analyse(model)
-        self._file = cache / f"{folder.name}.json" if cache else None
         self._ranges = cache / f"{folder.name}.ranges.json" if cache else None
-        self._known: dict[str, Any] = {"scores": {}, "probes": {}, "each": {}}
-        if self._file and self._file.exists():
-            self._known |= json.loads(self._file.read_text())
+        self._known = Remembered(cache / f"{folder.name}.jsonl" if cache else None)
         given = self.evaluation.calibration()
         assert given is not None
         sampler = kept.Sampler(inputs_of_file(path), 0)
@@ -96,28 +95,23 @@ class Bed:
 
     def probe(self, recipe: Recipe) -> dict[str, float]:
         """Every kind of distance of a recipe."""
-        if _key(recipe) not in self._known["probes"]:
+        if (_PROBE, _key(recipe)) not in self._known:
             self._run(recipe)
-        return dict(self._known["probes"][_key(recipe)])
+        return dict(self._known[_PROBE, _key(recipe)])
 
     def each(self, recipe: Recipe) -> np.ndarray:
         """The relative squared error of each probe sample."""
-        if _key(recipe) not in self._known["each"]:
+        if (_EACH, _key(recipe)) not in self._known:
             self._run(recipe)
-        return np.array(self._known["each"][_key(recipe)])
+        return np.array(self._known[_EACH, _key(recipe)])
 
     def _run(self, recipe: Recipe) -> None:
         self._reference = self._reference or outputs(self._float, self.feeds)
         found = outputs(self._open(recipe), self.feeds)
         values = {kind: measure(self._reference, found) for kind, measure in KINDS.items()}
-        self._known["probes"][_key(recipe)] = values
+        self._known[_PROBE, _key(recipe)] = values
         each = [distance([whole], [mine]) for whole, mine in zip(self._reference, found, strict=True)]
-        self._known["each"][_key(recipe)] = each
-        self._save()
-
-    def _save(self) -> None:
-        if self._file:
-            self._file.write_text(json.dumps(self._known))
+        self._known[_EACH, _key(recipe)] = each
 
     def _open(self, recipe: Recipe) -> ort.InferenceSession:
         candidate = self.builder.build(recipe)
@@ -128,13 +122,11 @@ class Bed:
 
     def _measure(self, key: str, opened: Callable[[], ort.InferenceSession]) -> np.ndarray:
         key = f"{key} {len(self.indices)}"
-        known = self._known["scores"]
-        if key not in known:
+        if (_SCORES, key) not in self._known:
             scores = self.evaluation.score_some(opened(), self.indices)
             assert scores is not None
-            known[key] = [float(score) for score in scores]
-            self._save()
-        return np.array(known[key])
+            self._known[_SCORES, key] = [float(score) for score in scores]
+        return np.array(self._known[_SCORES, key])
 
 
 def _key(recipe: Recipe) -> str:

@@ -5,11 +5,15 @@ of all layers in int8 (objective ops, so that no clock decides). Just holding 1 
 float nearly always do. A run that has not arrived after 200 trials counts as 200. Each trial is a real model scored on
 the same part of the task's samples, none is raced; probes are not counted, their seconds are, in evaluations of that
 part.
+
+Rows of tasks that a command does not name stay as an earlier one wrote them; each row says which command, revision and
+day it is of.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -21,7 +25,7 @@ from autoquant.strategies.registry import make
 from autoquant.tuner.quantization.cost import ops, shares
 
 from .bed import Bed
-from .environment import default_tasks, environment, folders, write
+from .environment import RESULTS, default_tasks, environment, folders, write
 from .measure import rounded
 
 DROP, SAVING, MOST = 0.01, 0.9, 200
@@ -74,17 +78,39 @@ class Counted:
         return {"evaluations": MOST, "arrived": False, "probes": len(probes)}
 
 
+def parts(chosen: list[str], usual: int) -> dict[str, int]:
+    """Task → samples, of `TASK` or `TASK=SAMPLES`."""
+    split = [word.partition("=") for word in chosen]
+    return {task: int(samples) if samples else usual for task, _, samples in split}
+
+
+def earlier() -> list[dict[str, Any]]:
+    """The rows of the results file, none where there is none."""
+    path = RESULTS / "evaluations.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
+def merged(rows: list[dict[str, Any]], figures: dict[str, Any]) -> dict[str, Any]:
+    """These figures with the rows of their tasks; of other tasks the rows that the file of figures held stay."""
+    origin = {key: figures[key] for key in ("date", "command", "revision")}
+    new = {row["task"] for row in rows}
+    kept = [row for row in figures["rows"] if row["task"] not in new]
+    return {**figures, "rows": [*kept, *({**row, **origin} for row in rows)]}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=Path, default=default_tasks())
-    parser.add_argument("--samples", type=int, default=400, help="of each task")
+    parser.add_argument("--samples", type=int, default=400, help="of a task that names no number")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cache", type=Path, help="keep what was measured here: a second run then takes seconds")
-    parser.add_argument("only", nargs="*", metavar="TASK", help=f"default: {', '.join(TASKS)}")
+    parser.add_argument("only", nargs="*", metavar="TASK[=SAMPLES]", help=f"default: {', '.join(TASKS)}")
     arguments = parser.parse_args()
-    figures: dict[str, Any] = {**environment(), "rows": []}
-    for folder in folders(arguments.tasks, arguments.only or list(TASKS)):
-        bed = Bed(folder, arguments.samples, arguments.cache)
+    figures: dict[str, Any] = {**environment(), "rows": earlier()}
+    samples = parts(arguments.only or list(TASKS), arguments.samples)
+    for folder in folders(arguments.tasks, list(samples)):
+        rows = []
+        bed = Bed(folder, samples[folder.name], arguments.cache)
         counted = Counted(bed)
         probe, sample = bed.seconds(compose(counted.space, {}))
         for strategy in STRATEGIES:
@@ -99,9 +125,10 @@ def main() -> int:
                 "probes": statistics.median(run["probes"] for run in runs),
                 "probe_in_evaluations": probe / (sample * len(bed.indices)),
             }
-            figures["rows"].append(rounded(row))
+            rows.append(rounded(row))
             print(row, flush=True)
-    write("evaluations", figures)
+        figures = merged(rows, figures)
+        write("evaluations", figures)
     return 0
 
 

@@ -256,10 +256,15 @@ def evaluations(figures: dict[str, Any]) -> str:
             ", ".join(map(str, row["evaluations"])),
             f"{row['arrived']} of {len(row['evaluations'])}",
             f"{row['probes']:g} × {row['probe_in_evaluations']:.2f}" if row["probes"] else "–",
+            f"{row['samples']}",
+            f"{row['revision']}",
         ]
         for row in figures["rows"]
     ]
-    head = ("task", "strategy", "median", "of each seed", "arrived", "probes × a probe in evaluations")
+    head = (
+        "task", "strategy", "median", "of each seed", "arrived", "probes × a probe in evaluations", "samples",
+        "revision",
+    )  # fmt: skip
     return markdown(head, rows)
 
 
