@@ -17,20 +17,21 @@ from autoquant.evaluators.machine import instruction_set, versions
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TASKS_VARIABLE = "$AUTOQUANT_TASKS"
+_PLACES = {"--tasks": TASKS_VARIABLE, "--cache": "$CACHE"}
 TASKS = ("cls180", "ocr_v4", "minilm_sentiment", "effnet_lite0", "ocr_v6s")
 
 
 def _arguments() -> list[str]:
-    """The command line's arguments; where the tasks lie is this machine's business."""
+    """The command line's arguments; where tasks and caches lie is this machine's business."""
     words = sys.argv[1:]
-    return [TASKS_VARIABLE if before == "--tasks" else word for before, word in zip(["", *words], words, strict=False)]
+    return [_PLACES.get(before, word) for before, word in zip(["", *words], words, strict=False)]
 
 
 def environment() -> dict[str, Any]:
     """Date, command, revision, machine and versions."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", "-m", _module(), *_arguments()]).replace("'$AUTOQUANT_TASKS'", TASKS_VARIABLE),
+        "command": " ".join(["python", "-m", _module(), *map(_quoted, _arguments())]),
         "revision": _revision(),
         "machine": {
             "processor": _processor(),
@@ -68,6 +69,10 @@ def folders(tasks: Path, chosen: list[str]) -> list[Path]:
 def default_tasks() -> Path:
     """AUTOQUANT_TASKS, or where `make tasks` builds them."""
     return Path(os.environ.get("AUTOQUANT_TASKS", ROOT / "benchmarks" / "data" / "tasks"))
+
+
+def _quoted(word: str) -> str:
+    return word if word in _PLACES.values() else shlex.quote(word)
 
 
 def _module() -> str:
