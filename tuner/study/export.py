@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from ..graph.model import Model
 from ..graph.rewrite.variants import Variants
 from ..graph.serialize import write
 from ..quantization import recipefile
+from ..quantization.candidate import Candidate
 from ..quantization.variants import Builders
 from ..targets.base import Target
 from .calibrate import RANGES
@@ -35,13 +37,27 @@ def export_trial(store: Store, trial: int | Literal["best"], out: Path, model_pa
         ModelError: The float model is missing or not the study's.
         OutputError: The file cannot be written.
     """
+    rebuilt = rebuild(store, trial, model_path)
+    stamp(rebuilt.candidate.proto, rebuilt.builders.variants.model, rebuilt.record.recipe, rebuilt.builders.target)
+    write(rebuilt.candidate.proto, rebuilt.candidate.weights, out)
+    return out
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A trial's model in memory, and what built it."""
+
+    record: TrialRecord
+    builders: Builders
+    candidate: Candidate
+
+
+def rebuild(store: Store, trial: int | Literal["best"], model_path: Path | None = None) -> Rebuilt:
+    """A trial's model, from the study and the float model alone; see `export_trial`."""
     record = chosen(store, trial)
     model = float_model(store, model_path)
-    builder = Builders(model, Variants(model), ranges_of(store), target_of(store))
-    candidate = builder.build(record.recipe)
-    stamp(candidate.proto, model, record.recipe, builder.target)
-    write(candidate.proto, candidate.weights, out)
-    return out
+    builders = Builders(model, Variants(model), ranges_of(store), target_of(store))
+    return Rebuilt(record, builders, builders.build(record.recipe))
 
 
 def chosen(store: Store, trial: int | Literal["best"]) -> TrialRecord:

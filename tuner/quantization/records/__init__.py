@@ -1,0 +1,1 @@
+"""Records of the quantization parameters, in the formats that hardware toolchains read and write."""
