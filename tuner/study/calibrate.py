@@ -15,11 +15,12 @@ from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
 from ..calibration.ranges import Ranges
 from . import feeds as kept
+from .attributes import FINGERPRINT
 from .events import Noted, Observer
 from .files import FEEDS
 from .fingerprint import hash_feeds
 from .inputs import Inputs
-from .store import FINGERPRINT, Store
+from .store import Store
 
 RANGES = "ranges"
 

@@ -9,7 +9,8 @@ from typing import Any
 from ...errors import StudyError
 from . import database
 from .files import DATABASE, RESULT
-from .store import Store, names
+from .opening import names
+from .store import Store
 
 
 def open_study(study: str | Path, study_name: str | None = None, *, timeout: float = 30.0) -> Store:

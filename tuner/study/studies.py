@@ -9,11 +9,13 @@ import optuna
 
 from ...errors import StudyError
 from . import database
+from .attributes import BUILD, OBJECTIVE, TARGET_DROP
 from .files import BASELINE_SCORES, DATABASE, FEEDS, SCORES
 from .fingerprint import Fingerprint
 from .inputs import Inputs
+from .opening import names
 from .request import Objective, TargetDrop
-from .store import BUILD, OBJECTIVE, TARGET_DROP, Store, names
+from .store import Store
 
 BASELINE = "baseline"
 PARETO = "pareto"

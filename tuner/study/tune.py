@@ -14,6 +14,7 @@ from ..quantization.cost import shares
 from ..quantization.variants import Builders
 from . import baseline as baselines
 from . import calibrate as calibration
+from .attributes import BUILD, FINGERPRINT, OBJECTIVE, TARGET_DROP
 from .baseline import Baseline
 from .bench import Bench
 from .calibrate import Calibration, Found
@@ -34,7 +35,7 @@ from .run import Run
 from .search import search
 from .space import build_space
 from .stopping import Ended
-from .store import BUILD, FINGERPRINT, OBJECTIVE, TARGET_DROP, Store
+from .store import Store
 from .studies import BASELINE, PARETO, RESULT, forget, location, require_same
 from .timing import borders
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from autoquant.errors import InstallationError, OutputError, StudyError
 from autoquant.tuner.study import database
+from autoquant.tuner.study.opening import names
 from autoquant.tuner.study.recover import open_study
-from autoquant.tuner.study.store import Store, names
+from autoquant.tuner.study.store import Store
 
 from tests.tuner.study.storing import make_space, make_store, measured
 

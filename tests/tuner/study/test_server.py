@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 from autoquant.errors import StudyError
-from autoquant.tuner.study.store import Store, names
+from autoquant.tuner.study.opening import names
+from autoquant.tuner.study.store import Store
 from sqlalchemy.engine import make_url
 
 from tests.tuner.study.storing import FINGERPRINT, SCORED_ON, make_space, measured

@@ -11,8 +11,9 @@ import sqlalchemy
 from autoquant.errors import StudyError
 from autoquant.strategies.base import Space
 from autoquant.tuner.study.database import url_of
+from autoquant.tuner.study.opening import names
 from autoquant.tuner.study.space import distributions
-from autoquant.tuner.study.store import Store, names
+from autoquant.tuner.study.store import Store
 from autoquant.tuner.study.trial import recipe_hash
 from optuna.trial import TrialState
 
