@@ -11,6 +11,9 @@ CALIBRATOR = "activation/calibrator"
 ACTIVATION_SYMMETRY = "activation/symmetry"
 WEIGHT_GRANULARITY = "weight/granularity"
 WEIGHT_SYMMETRY = "weight/symmetry"
+WEIGHT_RANGE = "weight/range"
+ROUNDING = "correction/rounding"
+BIAS = "correction/bias"
 OP = "op/"
 LAYER = "layer/"
 REWRITE = "rewrite/"
@@ -19,6 +22,9 @@ CALIBRATOR_OF = "calibrator/"
 CALIBRATORS = ("minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse")
 SYMMETRIES = ("asymmetric", "symmetric")
 GRANULARITIES = ("per_channel", "per_tensor")
+WEIGHT_RANGES = ("minmax", "mse")
+ROUNDINGS = ("nearest", "gptq")
+BIASES = ("off", "on")
 PRECISIONS = ("int8", "fp16", "fp32")
 GLUE_PRECISIONS = ("int8", "fp32")
 REWRITE_CHOICES = ("on", "off")
@@ -31,14 +37,20 @@ GLOBAL_CHOICES = {
     ACTIVATION_SYMMETRY: SYMMETRIES,
     WEIGHT_GRANULARITY: GRANULARITIES,
     WEIGHT_SYMMETRY: SYMMETRIES,
+    WEIGHT_RANGE: WEIGHT_RANGES,
+    ROUNDING: ROUNDINGS,
+    BIAS: BIASES,
 }
 """The parameters that are not of one layer or operator, in the order of the space, with all their choices."""
+OF_WEIGHTS = (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, WEIGHT_RANGE, ROUNDING, BIAS)
+"""Those of them that matter only where a layer is int8."""
 
 
 class Recipe(Mapping[str, str]):
     """One candidate's choices: parameter name → chosen value. Immutable, hashable, ordered by name.
 
-    Names are `activation/calibrator`, `activation/symmetry`, `weight/granularity`, `weight/symmetry`,
+    Names are `activation/calibrator`, `activation/symmetry`, `weight/granularity`, `weight/symmetry`, `weight/range`,
+    `correction/rounding`, `correction/bias` (how the weights are rounded, and whether biases make up for it),
     `rewrite/<name>` (an exact change of the float graph, on or off), `op/<OpType>` (precision of the glue of that
     type), `layer/<name>` (precision of a layer or group) and `calibrator/<name>` (the calibrator of what that layer
     or group reads, `inherit` for the global one).
@@ -118,7 +130,7 @@ class Space:
     """All parameters of a study and what may be chosen.
 
     Attributes:
-        choices: Parameter → every choice the study's distributions know, whatever the target. Order: the four
+        choices: Parameter → every choice the study's distributions know, whatever the target. Order: the
             global ones, then `rewrite/…`, `op/…`, `layer/…` in graph order, and `calibrator/…` likewise.
         offered: Parameter → the choices that the target runs and that `--fix`, `--keep-float` and `--only` leave
             open, the preferred first (never empty). One choice means fixed.
@@ -187,8 +199,9 @@ class Space:
                 value = self.fallback(name) if name.startswith((LAYER, OP)) else offered[0]
             chosen[name] = value
         if not any(chosen[name] == "int8" for name in self.layers):
-            for name in (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY):
-                chosen[name] = self.offered[name][0]
+            for name in OF_WEIGHTS:
+                if name in self.offered:
+                    chosen[name] = self.offered[name][0]
             if not any(chosen[name] == "int8" for name in self.ops):
                 for name in (CALIBRATOR, ACTIVATION_SYMMETRY):
                     chosen[name] = self.offered[name][0]

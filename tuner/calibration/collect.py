@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -54,19 +54,11 @@ def collect(
         CalibrationError: No feeds, a feed that does not fit the model's inputs, NaN in a feed, or a run that fails.
     """
     names = list(dict.fromkeys(tensors))
-    session = open_session(with_outputs(model.proto, names), weights=model.weights)
-    inputs = inputs_of(session)
-    given_names = {value.name for value in inputs}
-    runner = _Runner(session, [name for name in names if name not in given_names])
     statistics = Statistics({name: TensorStatistics() for name in names})
-    number = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for number, given in enumerate(feeds, 1):
-            feed = _checked(given, inputs, number)
+        for samples, parts in stream(model, names, feeds, open_session=open_session):
             shapes: dict[str, tuple[int, ...]] = {}
-            for part in runner.parts(feed):
-                values = runner.run(part, number)
-                values.update({name: part[name] for name in names if name in given_names})
+            for values in parts:
                 for _ in pool.map(
                     lambda name, value: statistics.tensors[name].histogram.add(value), values, values.values()
                 ):
@@ -74,19 +66,42 @@ def collect(
                 for name, value in values.items():
                     before = shapes.get(name, (0,))
                     shapes[name] = (before[0] + value.shape[0], *value.shape[1:]) if value.ndim else ()
-                del values
             for name, shape in shapes.items():
                 if statistics.tensors[name].shape is None:
                     statistics.tensors[name].shape = shape
-            first = next(iter(feed.values()), np.zeros(1))
-            statistics.samples += len(first) if first.ndim else 1
+            statistics.samples += samples
             if progress is not None:
                 progress(statistics.samples)
+    return statistics
+
+
+def stream(
+    model: Model, tensors: Sequence[str], feeds: Iterable[Feed], *, open_session: OpenSession
+) -> Iterator[tuple[int, Iterator[dict[str, np.ndarray]]]]:
+    """Run feed by feed: (samples of the feed, its parts: tensor → values), each part run when it is asked for.
+
+    Raises:
+        CalibrationError: As `collect`.
+    """
+    names = list(dict.fromkeys(tensors))
+    session = open_session(with_outputs(model.proto, names), weights=model.weights)
+    inputs = inputs_of(session)
+    given_names = {value.name for value in inputs}
+    runner = _Runner(session, [name for name in names if name not in given_names])
+
+    def run(feed: Feed, number: int) -> Iterator[dict[str, np.ndarray]]:
+        for part in runner.parts(feed):
+            yield {**runner.run(part, number), **{name: part[name] for name in names if name in given_names}}
+
+    number = 0
+    for number, given in enumerate(feeds, 1):
+        feed = _checked(given, inputs, number)
+        first = next(iter(feed.values()), np.zeros(1))
+        yield len(first) if first.ndim else 1, run(feed, number)
     if not number:
         raise CalibrationError(
             "No calibration samples: calibration() yielded nothing. It must yield at least one feed."
         )
-    return statistics
 
 
 def with_outputs(proto: onnx.ModelProto, tensors: Sequence[str]) -> bytes:
@@ -111,8 +126,9 @@ def _checked(given: object, inputs: Sequence[Input], number: int) -> Feed:
         )
     feed = {str(name): np.asarray(value) for name, value in given.items()}
     wrong = problem(feed, inputs)
+    empty = {item.name for item in inputs if item.shape is not None and 0 in item.shape}  # as declared: its only form
     for name, value in feed.items():
-        if wrong is None and not value.size:
+        if wrong is None and not value.size and name not in empty:
             wrong = f"input {name!r} is empty, shape {list(value.shape)}"
         if wrong is None and value.dtype.kind == "f" and np.isnan(value).any():
             wrong = f"input {name!r} holds NaN"

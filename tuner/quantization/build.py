@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from ...strategies.base import WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
+from ...strategies.base import BIAS, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
 from ..graph import serialize
 from ..graph.analysis import Layer
 from . import fp16, scales
@@ -17,6 +17,7 @@ from .guards import Guard
 from .lookups import Lookup, as_lookup
 from .placement import Placement
 from .scales import QuantizedWeight
+from .weights import Scheme
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Build:
         self._made: dict[int, str] = {}
         self._seeds: set[int] = set()
         self._grown: dict[str, QuantizedWeight] = {}
+        self._corrections: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
 
     def candidate(self) -> Candidate:
         """Write the graph."""
@@ -71,7 +74,8 @@ class Build:
             layers=self._placement.layers,
             quantization=self._quantization,
             size_bytes=serialize.size(proto, weights),
-            notes=self._placement.notes,
+            notes=(*self._placement.notes, *self._notes.values()),
+            corrections=dict(sorted(self._corrections.items())),
         )
 
     def _node(self, i: int, original: onnx.NodeProto) -> None:
@@ -211,32 +215,86 @@ class Build:
         node.input[layer.weight_input] = self._weight(layer.weight, quantized)
         if layer.op_type in ("Conv", "Gemm") and len(node.input) > 2 and node.input[2]:
             node.input[2] = self._bias(node.input[2], layer, quantized)
+        elif layer.op_type in ("Conv", "Gemm"):
+            self._new_bias(node, layer, quantized)
 
     def _quantized_weight(self, layer: Layer) -> QuantizedWeight:
         """The layer's weight on integers; scales grow where an int32 bias would not fit otherwise."""
         weights, target, recipe = self._builder.weights, self._builder.target, self._recipe
         assert layer.weight is not None
-        symmetric = recipe.get(WEIGHT_SYMMETRY, "symmetric") == "symmetric" or "asymmetric" not in target.weight
-        per_channel = recipe.get(WEIGHT_GRANULARITY, "per_channel") == "per_channel"
-        # the left operand of an integer MatMul has one scale and the type of an activation
-        left = layer.op_type == "MatMul" and layer.weight_input == 0
-        axis = layer.weight_axis if per_channel and not left else None
-        quantized = weights.quantized(
-            layer.weight, axis=axis, symmetric=symmetric, bits=target.weight_bits, unsigned=left
-        )
+        scheme = self._scheme(layer)
+        quantized = weights.of(layer.weight, scheme)
+        if recipe.get(ROUNDING) == "gptq":
+            quantized = self._rounded(layer, quantized)
         bias = self._integer_bias(layer)
-        if bias is not None and not left:
+        if bias is not None and not scheme.unsigned:
             if layer.name not in self._grown:
                 self._grown[layer.name] = scales.with_room_for_bias(
                     quantized,
                     weights.value(layer.weight),
                     weights.value(bias).reshape(-1),
                     self._scale(layer.inputs[0]),
-                    symmetric=symmetric,
+                    symmetric=scheme.symmetric,
                     bits=target.weight_bits,
                 )
             return self._grown[layer.name]
         return quantized
+
+    def _scheme(self, layer: Layer) -> Scheme:
+        """How the recipe quantizes a layer's weight."""
+        target, recipe = self._builder.target, self._recipe
+        symmetric = recipe.get(WEIGHT_SYMMETRY, "symmetric") == "symmetric" or "asymmetric" not in target.weight
+        per_channel = recipe.get(WEIGHT_GRANULARITY, "per_channel") == "per_channel"
+        # the left operand of an integer MatMul has one scale and the type of an activation
+        left = layer.op_type == "MatMul" and layer.weight_input == 0
+        axis = layer.weight_axis if per_channel and not left else None
+        return Scheme(axis, symmetric, target.weight_bits, left, recipe.get(WEIGHT_RANGE) == "mse")
+
+    def _rounded(self, layer: Layer, nearest: QuantizedWeight) -> QuantizedWeight:
+        """The layer's weight rounded by GPTQ, to nearest with a note where that cannot be."""
+        corrections = self._builder.corrections
+        refusal = corrections.refusal(layer)
+        if refusal:
+            self._notes[layer.name] = f"{layer.name} is rounded to nearest: {refusal}"
+            return nearest
+        made, record = corrections.rounded(layer, self._scheme(layer))
+        self._corrections |= record
+        return made
+
+    def _shift(self, layer: Layer, quantized: QuantizedWeight) -> np.ndarray | None:
+        """What rounding its weight moves the layer's mean output by, None where the bias stays."""
+        if self._recipe.get(BIAS) != "on":
+            return None
+        found = self._builder.corrections.shift(
+            layer, quantized, self._scheme(layer), self._recipe.get(ROUNDING, "nearest")
+        )
+        if found is None:
+            return None
+        self._corrections |= found[1]
+        return found[0]
+
+    def _bias_values(self, name: str, layer: Layer, quantized: QuantizedWeight) -> np.ndarray:
+        """A layer's float bias with what its weight's rounding takes, float32 [channels] (or [1] where it has one)."""
+        builder = self._builder
+        values = builder.weights.value(name).reshape(-1)
+        shift = self._shift(layer, quantized)
+        return values if shift is None else (values.astype(np.float64) - shift).astype(np.float32)
+
+    def _new_bias(self, node: onnx.NodeProto, layer: Layer, quantized: QuantizedWeight) -> None:
+        """A bias for a Conv or Gemm that has none, where its weight's rounding wants one."""
+        shift = self._shift(layer, quantized)
+        if shift is None or not shift.any():
+            return
+        values = (-shift).astype(np.float32)
+        if self._simulate or self._builder.target.bias != "int32":
+            name = self._writer.constant(f"{layer.output}/bias", values)
+        else:
+            name = self._integers(values, layer, quantized)[0]
+        del node.input[2:]
+        node.input.append(name)
+        for attribute in node.attribute:
+            if attribute.name == "beta":
+                attribute.f = 1.0
 
     def _integer_bias(self, layer: Layer) -> str | None:
         """The constant that becomes an int32 bias of the layer, None without one."""
@@ -275,32 +333,51 @@ class Build:
         return self._made[id(quantized)]
 
     def _bias(self, name: str, layer: Layer, weight: QuantizedWeight) -> str:
-        """DQ of an int32 bias, or the float bias where the target wants that."""
-        if self._integer_bias(layer) is None:
-            return name
+        """DQ of an int32 bias, or a float bias where the target wants that."""
         writer, builder = self._writer, self._builder
-        values = builder.weights.value(name).reshape(-1)
+        values = self._bias_values(name, layer, weight)
+        if self._integer_bias(layer) is None:
+            whole = builder.weights.value(name)
+            if self._recipe.get(BIAS) != "on" or np.array_equal(values, whole.reshape(-1)):
+                return name
+            shape = whole.shape if values.size == whole.size else values.shape
+            return writer.constant(f"{layer.output}/bias", values.reshape(shape))
         assert layer.weight is not None
         assert layer.weight_axis is not None
         channels = builder.weights.dims(layer.weight)[layer.weight_axis]
         if values.size == 1 and channels > 1 and layer.weight_input == 1:
             values = np.full(channels, values[0], np.float32)
-        integers, scale = scales.bias(values, self._scale(layer.inputs[0]), weight.scale)
+        dequantized, scale = self._integers(values, layer, weight)
         axis = 0 if scale.ndim else None
         self._quantization[name] = Quantization(scale, np.zeros_like(scale, np.int32), "int32", axis)
+        return dequantized
+
+    def _integers(self, values: np.ndarray, layer: Layer, weight: QuantizedWeight) -> tuple[str, np.ndarray]:
+        """DQ of an int32 bias, and its scale."""
+        writer = self._writer
+        integers, scale = scales.bias(values, self._scale(layer.inputs[0]), weight.scale)
         stem = f"{layer.output}/bias"
         inputs = [writer.constant(f"{stem}/q", integers), writer.constant(f"{stem}/scale", scale)]
-        return writer.add("DequantizeLinear", inputs, writer.name(f"{stem}/dq"), axis=axis)
+        axis = 0 if scale.ndim else None
+        return writer.add("DequantizeLinear", inputs, writer.name(f"{stem}/dq"), axis=axis), scale
 
     def _bias_add(self, node: onnx.NodeProto, layer: Layer, position: int) -> None:
         """The bias behind an int8 MatMul: int32 where a Gemm is made of both, else out of that fusion's reach."""
-        if self._placement.layers[layer.name] != "int8" or not self._for_cpu_kernels or layer.weight is None:
+        if self._placement.layers[layer.name] != "int8" or layer.weight is None:
             return
         name = node.input[position]
         rank = self._builder.rank(layer.inputs[0])
-        if self._integer_bias(layer) is not None:
-            node.input[position] = self._bias(name, layer, self._quantized_weight(layer))
-        elif rank > 2 and len(self._builder.weights.dims(name)) == 1:
+        quantized = self._quantized_weight(layer)
+        if self._for_cpu_kernels and self._integer_bias(layer) is not None:
+            node.input[position] = self._bias(name, layer, quantized)
+            return
+        dims = self._builder.weights.dims(name)
+        apart = self._for_cpu_kernels and rank > 2 and len(dims) == 1
+        if self._recipe.get(BIAS) == "on":
+            values = self._bias_values(name, layer, quantized)
+            shape = [1] * (rank - 1) + [-1] if apart else list(dims)
+            node.input[position] = self._writer.constant(f"{layer.output}/bias", values.reshape(shape))
+        elif apart:
             node.input[position] = self._guard(Guard(layer.node, 0, "bias", rank), name)
 
     def _undone(self, layer: Layer) -> str | None:
@@ -347,5 +424,5 @@ class Build:
         for position, name in enumerate(node.input):
             if name in self._builder.glue_by_node[i].constants:
                 unsigned = self._builder.activation_dtype(self._recipe) == "uint8"
-                quantized = self._builder.weights.quantized(name, axis=None, symmetric=not unsigned, unsigned=unsigned)
+                quantized = self._builder.weights.of(name, Scheme(None, not unsigned, unsigned=unsigned))
                 node.input[position] = self._weight(name, quantized)

@@ -17,6 +17,7 @@ from . import fp16, scales
 from .build import Build
 from .calibrators import Calibrators
 from .candidate import Candidate, Quantization
+from .corrections import Corrections, Source
 from .guards import Guards
 from .lookups import Lookup, hard_sigmoid
 from .placement import Placer
@@ -31,15 +32,19 @@ class Builder:
         analysis: Its layers and glue.
         ranges: What calibration found.
         target: The runtime's profile.
+        source: Where recipes with corrections find what calibration samples tell, None for nowhere.
     """
 
-    def __init__(self, model: Model, analysis: Analysis, ranges: Ranges, target: Target) -> None:
+    def __init__(
+        self, model: Model, analysis: Analysis, ranges: Ranges, target: Target, source: Source | None = None
+    ) -> None:
         self.model = model
         self.analysis = analysis
         self.ranges = ranges
         self.target = target
         self.calibrators = Calibrators(analysis)
         self.weights = Weights(model)
+        self.corrections = Corrections(model, analysis, self.weights, source)
         self.index = GraphIndex(model.proto.graph)
         self.tensor_names = frozenset(tensor_names(model.proto.graph))
         self.node_names = frozenset(node.name for node in model.proto.graph.node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -37,6 +37,7 @@ class Candidate:
         quantization: Tensor (activation, weight or bias of the float model) → how it is quantized here.
         size_bytes: Bytes of the file it would be written to, external data included.
         notes: Why a layer is not what the recipe says, one sentence each.
+        corrections: What was computed from calibration samples for it: key → file (`vault.py`).
     """
 
     proto: onnx.ModelProto
@@ -45,6 +46,7 @@ class Candidate:
     quantization: Mapping[str, Quantization]
     size_bytes: int
     notes: tuple[str, ...] = ()
+    corrections: Mapping[str, str] = field(default_factory=dict)
 
     def skeleton(self) -> bytes:
         """The skeleton, serialized: what a session takes together with `weights`."""

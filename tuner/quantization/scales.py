@@ -85,6 +85,7 @@ def weight(
     bits: int = 8,
     unsigned: bool = False,
     least: np.ndarray | None = None,
+    part: np.ndarray | None = None,
 ) -> QuantizedWeight:
     """Quantize a weight.
 
@@ -98,11 +99,14 @@ def weight(
         bits: 8, or 7 where 8-bit products would saturate.
         unsigned: uint8 instead of int8 (ONNX Runtime wants it for the left operand of a MatMul).
         least: Scales not to go below, shape of the scale.
+        part: Of the range that is kept, shape of the scale; what lies outside saturates. None for all of it.
     """
     array = np.asarray(values, dtype=np.float32)
     others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
     lower = np.minimum(array.min(axis=others, initial=0.0), np.float32(0)).astype(np.float32)
     upper = np.maximum(array.max(axis=others, initial=0.0), np.float32(0)).astype(np.float32)
+    if part is not None:
+        lower, upper = np.asarray(lower * part, np.float32), np.asarray(upper * part, np.float32)
     half = 2 ** (bits - 1)
     if symmetric:
         low, high = 1 - half, half - 1

@@ -16,6 +16,7 @@ from ..graph.rewrite.variants import Variants
 from ..targets.base import Target
 from .builder import Builder
 from .candidate import Candidate, Quantization
+from .corrections import Source
 
 
 class Builders:
@@ -26,12 +27,21 @@ class Builders:
         analysis: Its layers and glue, or its variants where they are at hand.
         ranges: What calibration found on the model as loaded.
         target: The runtime's profile.
+        source: As for `Builder`.
     """
 
-    def __init__(self, model: Model, analysis: Analysis | Variants, ranges: Ranges, target: Target) -> None:
+    def __init__(
+        self,
+        model: Model,
+        analysis: Analysis | Variants,
+        ranges: Ranges,
+        target: Target,
+        source: Source | None = None,
+    ) -> None:
         self.variants = analysis if isinstance(analysis, Variants) else Variants(model, analysis)
         self.ranges = ranges
         self.target = target
+        self._source = source
         self._made: dict[frozenset[str], Builder] = {}
 
     def builder(self, recipe: Mapping[str, str]) -> Builder:
@@ -80,7 +90,7 @@ class Builders:
         if key not in self._made:
             variant = self.variants.get(key)
             self._made[key] = Builder(
-                variant.model, variant.analysis, extended(self.ranges, variant.derived), self.target
+                variant.model, variant.analysis, extended(self.ranges, variant.derived), self.target, self._source
             )
         return self._made[key]
 

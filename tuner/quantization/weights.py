@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -12,6 +14,33 @@ from ..graph.model import Model
 from ..graph.tensors import is_stub
 from . import scales
 from .scales import QuantizedWeight
+from .weightrange import least_error
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a weight is quantized.
+
+    Attributes:
+        axis: Axis with a scale per index, None for one scale.
+        symmetric: Whether the zero point is fixed.
+        bits: 8, or 7 where 8-bit products would saturate.
+        unsigned: uint8 instead of int8.
+        clipped: Whether the range is that of least squared error instead of min-max.
+    """
+
+    axis: int | None
+    symmetric: bool
+    bits: int = 8
+    unsigned: bool = False
+    clipped: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest integer."""
+        half = 2 ** (self.bits - 1)
+        moved = 128 if self.unsigned else 0
+        return moved + (1 - half if self.symmetric else -half), moved + half - 1
 
 
 class Weights:
@@ -25,8 +54,8 @@ class Weights:
         self._data = model.weights
         self._floats: dict[str, np.ndarray] = {}
         self._largest: dict[str, float] = {}
-        self._quantized: dict[tuple[str, int | None, bool, int, bool], QuantizedWeight] = {}
-        self._rounded: dict[tuple[str, int | None, bool, int, bool], np.ndarray] = {}
+        self._digests: dict[str, str] = {}
+        self._quantized: dict[tuple[str, Scheme], QuantizedWeight] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -62,24 +91,24 @@ class Weights:
         """A constant in float16."""
         return self.value(name).astype(np.float16)
 
-    def quantized(
-        self, name: str, *, axis: int | None, symmetric: bool, bits: int = 8, unsigned: bool = False
-    ) -> QuantizedWeight:
-        """A constant on integers; see `scales.weight`."""
-        key = (name, axis, symmetric, bits, unsigned)
-        if key not in self._quantized:
-            self._quantized[key] = scales.weight(
-                self.value(name), axis=axis, symmetric=symmetric, bits=bits, unsigned=unsigned
-            )
-        return self._quantized[key]
+    def digest(self, name: str) -> str:
+        """sha256 (hex) of a constant's data."""
+        if name not in self._digests:
+            self._digests[name] = hashlib.sha256(np.ascontiguousarray(self.value(name)).data).hexdigest()
+        return self._digests[name]
 
-    def rounded(
-        self, name: str, *, axis: int | None, symmetric: bool, bits: int = 8, unsigned: bool = False
-    ) -> np.ndarray:
-        """A constant in float32, at the values its integers stand for."""
-        key = (name, axis, symmetric, bits, unsigned)
-        if key not in self._rounded:
-            self._rounded[key] = scales.dequantize(
-                self.quantized(name, axis=axis, symmetric=symmetric, bits=bits, unsigned=unsigned)
+    def of(self, name: str, scheme: Scheme) -> QuantizedWeight:
+        """A constant on integers, rounded to nearest."""
+        if (name, scheme) not in self._quantized:
+            values, part = self.value(name), None
+            if scheme.clipped:
+                part = least_error(values, axis=scheme.axis, symmetric=scheme.symmetric, bits=scheme.bits)
+            self._quantized[name, scheme] = scales.weight(
+                values,
+                axis=scheme.axis,
+                symmetric=scheme.symmetric,
+                bits=scheme.bits,
+                unsigned=scheme.unsigned,
+                part=part,
             )
-        return self._rounded[key]
+        return self._quantized[name, scheme]

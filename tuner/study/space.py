@@ -11,6 +11,8 @@ from optuna.distributions import CategoricalDistribution
 from ...errors import ModelError, OptionError
 from ...strategies.base import (
     ACTIVATION_SYMMETRY,
+    BIAS,
+    BIASES,
     CALIBRATOR,
     CALIBRATOR_OF,
     CALIBRATORS,
@@ -23,8 +25,12 @@ from ...strategies.base import (
     PRECISIONS,
     REWRITE,
     REWRITE_CHOICES,
+    ROUNDING,
+    ROUNDINGS,
     SYMMETRIES,
     WEIGHT_GRANULARITY,
+    WEIGHT_RANGE,
+    WEIGHT_RANGES,
     WEIGHT_SYMMETRY,
     Space,
 )
@@ -85,6 +91,9 @@ def build_space(
         WEIGHT_GRANULARITY: GRANULARITIES,
         # symmetric first: no zero point to correct for, the faster kernels everywhere
         WEIGHT_SYMMETRY: _among(("symmetric", "asymmetric"), tuple(target.weight)),
+        WEIGHT_RANGE: WEIGHT_RANGES,
+        ROUNDING: ROUNDINGS,
+        BIAS: BIASES,
     }
     for rewrite in rewrites:
         choices[REWRITE + rewrite] = REWRITE_CHOICES

@@ -1,0 +1,263 @@
+"""What corrections make of one model's weights and biases: looked up, computed once, kept per scheme."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ...errors import CalibrationError
+from ..calibration.moments import LONGEST, Moment
+from ..calibration.rows import Form, as_matrices, as_weight, form_of, length
+from ..graph.analysis import Analysis, Layer
+from ..graph.model import Model
+from . import scales
+from .biases import shift
+from .gptq import gptq
+from .scales import QuantizedWeight
+from .weights import Scheme, Weights
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something that only calibration samples tell.
+
+    Attributes:
+        key: Names it, without the data: what it is of, by content.
+        model: The float model to run, with what all its layers read (`forms`) and what Hessians are worth having.
+        form: Whose mean it is; None for rounded weights.
+        rounding: Computes the rounded weights from the moments; None for a mean.
+        readers: The forms whose Hessians `rounding` takes.
+        layer: The layer's name.
+    """
+
+    key: str
+    model: Model
+    forms: Sequence[Form]
+    hessians: Mapping[Form, int]
+    layer: str
+    form: Form | None = None
+    rounding: Rounding | None = None
+    readers: tuple[Form, ...] = ()
+
+    def compute(self, moments: Mapping[Form, Moment]) -> np.ndarray:
+        """It, from the moments of `form` or `readers`."""
+        if self.rounding is None:
+            assert self.form is not None
+            return moments[self.form].mean
+        return self.rounding.compute([moments[form] for form in self.readers])
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """One weight to be rounded by GPTQ on the grid that it has.
+
+    Attributes:
+        weight: float32.
+        quantized: Rounded to nearest.
+        form: How its layer reads.
+        axis: Of the weight's output channels.
+        low: The least integer of the grid.
+        high: The largest.
+    """
+
+    weight: np.ndarray
+    quantized: QuantizedWeight
+    form: Form
+    axis: int
+    low: int
+    high: int
+
+    def compute(self, moments: Sequence[Moment]) -> np.ndarray:
+        """Integers of the weight's shape and type; several layers that share the weight count equally."""
+        matrices = as_matrices(self.weight, self.form, self.axis)
+        hessian = np.zeros(1, np.float32)
+        for moment in moments:
+            assert moment.hessian is not None
+            hessian = hessian + moment.hessian
+        per_output = (*matrices.shape[:2], 1) if self.quantized.axis is not None else (1, 1, 1)
+        found = gptq(
+            matrices,
+            hessian,
+            self.quantized.scale.reshape(per_output),
+            self.quantized.zero_point.reshape(per_output),
+            self.low,
+            self.high,
+        )
+        return as_weight(found.astype(self.quantized.values.dtype), self.weight.shape, self.axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A result and the file that holds it (`vault.py`), "" where none does."""
+
+    values: np.ndarray
+    file: str = ""
+
+
+class Source(Protocol):
+    """Where results come from: a study's folder, a recipe's, or the calibration samples themselves."""
+
+    def get(self, wanted: Wanted) -> Kept:
+        """The result.
+
+        Raises:
+            AutoquantError: It is not to be had; says why.
+        """
+        ...
+
+
+class Nothing:
+    """The source of whoever has none."""
+
+    def get(self, wanted: Wanted) -> Kept:
+        """Refuse.
+
+        Raises:
+            CalibrationError: Always.
+        """
+        raise CalibrationError(
+            f"the recipe corrects {wanted.layer!r} by calibration samples, and there are neither samples nor results.\n"
+            "Name the study it came from, or set correction/rounding to nearest and correction/bias to off."
+        )
+
+
+class Corrections:
+    """The corrections of one model (a variant), results kept per layer and scheme.
+
+    Args:
+        model: The float model.
+        analysis: Its layers.
+        weights: Its constants.
+        source: Where results come from.
+    """
+
+    def __init__(self, model: Model, analysis: Analysis, weights: Weights, source: Source | None = None) -> None:
+        self._model = model
+        self._weights = weights
+        self._source = source or Nothing()
+        self._forms: dict[str, Form] = {}
+        self._refused: dict[str, str] = {}
+        self._readers: dict[str, list[Layer]] = {}
+        self._hessians: dict[Form, int] = {}
+        for layer in analysis.layers:
+            if layer.weight is None:
+                continue
+            self._readers.setdefault(layer.weight, []).append(layer)
+            form = form_of(layer, model.proto.graph.node[layer.node], weights.dims(layer.weight))
+            if isinstance(form, str):
+                self._refused[layer.name] = form
+                continue
+            self._forms[layer.name] = form
+            assert layer.weight_axis is not None
+            size = length(weights.dims(layer.weight), layer.weight_axis)
+            if size <= LONGEST:
+                self._hessians[form] = size * size * form.groups
+        self._rounded: dict[tuple[str, Scheme], tuple[QuantizedWeight, Mapping[str, str]]] = {}
+        self._means: dict[str, tuple[np.ndarray, Mapping[str, str]]] = {}
+        self._shifts: dict[tuple[str, Scheme, str], tuple[QuantizedWeight, np.ndarray]] = {}
+
+    def refusal(self, layer: Layer) -> str:
+        """Why a layer's weight is rounded to nearest whatever the recipe says, or the empty string."""
+        if layer.name in self._refused:
+            return self._refused[layer.name]
+        assert layer.weight is not None
+        if self._forms[layer.name] not in self._hessians:
+            return f"its rows have more than {LONGEST} elements"
+        kinds = {(other.weight_axis, self._shape(other)) for other in self._readers[layer.weight]}
+        return "" if len(kinds) == 1 else "layers that read it otherwise share its weight"
+
+    def rounded(self, layer: Layer, scheme: Scheme) -> tuple[QuantizedWeight, Mapping[str, str]]:
+        """The weight of a layer without `refusal`, rounded by GPTQ on the grid it has; and key → file of the result."""
+        assert layer.weight is not None
+        place = (layer.weight, scheme)
+        if place not in self._rounded:
+            wanted = self._rounding(layer, scheme)
+            kept = self._source.get(wanted)
+            made = replace(self._weights.of(layer.weight, scheme), values=kept.values)
+            self._rounded[place] = made, _record(wanted, kept)
+        return self._rounded[place]
+
+    def mean(self, layer: Layer) -> tuple[np.ndarray, Mapping[str, str]] | None:
+        """E[x] of a layer's rows, float64 [groups, K], and key → file of it; None where it has no rows."""
+        form = self._forms.get(layer.name)
+        if form is None:
+            return None
+        key = _key("mean", _of(form))
+        if key not in self._means:
+            wanted = Wanted(key, self._model, [*self._forms.values()], self._hessians, layer.name, form=form)
+            kept = self._source.get(wanted)
+            self._means[key] = kept.values, _record(wanted, kept)
+        return self._means[key]
+
+    def shift(
+        self, layer: Layer, quantized: QuantizedWeight, scheme: Scheme, rounding: str
+    ) -> tuple[np.ndarray, Mapping[str, str]] | None:
+        """ΔW·E[x] of a layer, float64 [channels], and key → file of E[x]; None where it has no rows.
+
+        Args:
+            layer: The layer.
+            quantized: Its weight as finally rounded.
+            scheme: How it was quantized.
+            rounding: How it was rounded.
+        """
+        found = self.mean(layer)
+        if found is None:
+            return None
+        place = (layer.name, scheme, rounding)
+        if place not in self._shifts or self._shifts[place][0] is not quantized:
+            assert layer.weight is not None
+            assert layer.weight_axis is not None
+            form, axis = self._forms[layer.name], layer.weight_axis
+            moved = shift(
+                as_matrices(scales.dequantize(quantized), form, axis),
+                as_matrices(self._weights.value(layer.weight), form, axis),
+                found[0],
+            )
+            self._shifts[place] = quantized, moved
+        return self._shifts[place][1], found[1]
+
+    def _rounding(self, layer: Layer, scheme: Scheme) -> Wanted:
+        assert layer.weight is not None
+        assert layer.weight_axis is not None
+        readers = tuple(dict.fromkeys(self._forms[other.name] for other in self._readers[layer.weight]))
+        forms = sorted(_of(form) for form in readers)
+        return Wanted(
+            key=_key("gptq", self._weights.digest(layer.weight), json.dumps(asdict(scheme)), *forms),
+            model=self._model,
+            forms=[*self._forms.values()],
+            hessians=self._hessians,
+            layer=layer.name,
+            rounding=Rounding(
+                self._weights.value(layer.weight),
+                self._weights.of(layer.weight, scheme),
+                self._forms[layer.name],
+                layer.weight_axis,
+                *scheme.limits,
+            ),
+            readers=readers,
+        )
+
+    def _shape(self, layer: Layer) -> tuple[object, ...]:
+        form = self._forms.get(layer.name)
+        return () if form is None else (form.axis, form.groups, form.kernel)
+
+
+def _of(form: Form) -> str:
+    return json.dumps(asdict(form), sort_keys=True)
+
+
+def _key(kind: str, *parts: str) -> str:
+    """32 hex digits that name a result."""
+    text = json.dumps([kind, _VERSION, *parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _record(wanted: Wanted, kept: Kept) -> Mapping[str, str]:
+    return {wanted.key: kept.file} if kept.file else {}
