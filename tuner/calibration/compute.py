@@ -14,9 +14,14 @@ from .statistics import Statistics
 def compute_ranges(statistics: Statistics) -> Ranges:
     """The range of every tensor that had finite values, under every calibrator and symmetry.
 
-    Tensors that were never computed (or were nothing but NaN) are left out: a layer that needs one stays in float.
+    Tensors that were never computed (or were nothing but NaN), and those with infinities (masks), which integers cannot
+    hold, are left out: what needs one stays in float.
     """
-    seen = {name: tensor for name, tensor in statistics.tensors.items() if tensor.histogram.count}
+    seen = {
+        name: tensor
+        for name, tensor in statistics.tensors.items()
+        if tensor.histogram.count and not tensor.histogram.inf
+    }
     distinct = {id(tensor.histogram): tensor.histogram for tensor in seen.values()}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy leaves the lock for the long loops
         found = dict(

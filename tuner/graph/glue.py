@@ -79,6 +79,8 @@ def _trouble(context: Context, node: onnx.NodeProto) -> str:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type == "Resize" and attributes.get("mode", b"nearest") != b"nearest":
         return f"it interpolates ({attributes['mode'].decode()})"
+    if node.op_type == "AveragePool" and any(step != 1 for step in attributes.get("dilations", ())):
+        return "it is dilated"
     if node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
         return "it returns indices too"
     if node.op_type == "Clip" and not all(context.is_constant(name) for name in node.input[1:] if name):

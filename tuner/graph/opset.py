@@ -18,6 +18,7 @@ LIFTED = 17
 """What a model from below `OLDEST` is lifted to."""
 
 _OLDEST_IR = 8
+_SCAN_UNBATCHED = 9
 _FAILURES = (
     version_converter.ConvertError,
     RuntimeError,
@@ -43,7 +44,7 @@ def lift(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
         return lifted
     lifted.ir_version = max(lifted.ir_version, _OLDEST_IR)
     try:
-        _check_known(lifted.graph)
+        _check_known(lifted.graph, found)
         graph = version_converter.convert_version(lifted, version).graph
         check_nodes(graph, version)
     except _FAILURES as error:
@@ -69,9 +70,16 @@ def raise_ir_version(proto: onnx.ModelProto) -> None:
     proto.ir_version = max(proto.ir_version, needed, _OLDEST_IR)
 
 
-def _check_known(graph: onnx.GraphProto) -> None:
+def _check_known(graph: onnx.GraphProto, version: int) -> None:
+    """See that the converter knows every operator.
+
+    Raises:
+        ValueError: It does not.
+    """
     for node in graph.node:
         if node.domain in ("", "ai.onnx") and not defs.has(node.op_type):
             raise ValueError(f"there is no operator {node.op_type} in ONNX")
+        if node.op_type == "Scan" and version < _SCAN_UNBATCHED:  # the converter leaves it as it is, which is invalid
+            raise ValueError("its Scan has a batch dimension, which newer ones lack")
         for body in subgraphs(node):
-            _check_known(body)
+            _check_known(body, version)

@@ -131,6 +131,7 @@ class Build:
             made = self._builder.fitted(root, self._overrides[root])
         elif made is None:
             made = self._builder.parameters(root, self._recipe)
+        made = self._written(tensor, made)
         self._quantization[root] = self._quantization[tensor] = made
         scale = writer.constant(f"{tensor}/scale", made.scale)
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)
@@ -151,6 +152,18 @@ class Build:
         else:
             return
         writer.add("DequantizeLinear", [quantized, scale, zero_point], self._dequantized[tensor])
+
+    def _written(self, tensor: str, made: Quantization) -> Quantization:
+        """The same, or with the least scale that ONNX Runtime's integer Softmax can write where it makes one."""
+        index = self._builder.index
+        producer = index.producer.get(tensor)
+        if not self._for_cpu_kernels or producer is None or index.graph.node[producer].op_type != "Softmax":
+            return made
+        fed = self._builder.guards.from_integers(index.graph.node[producer].input[0], self._placement)
+        if producer not in self._placement.int8_nodes and not fed:
+            return made
+        scale = np.maximum(made.scale, scales.SOFTMAX)
+        return Quantization(np.asarray(scale, np.float32), made.zero_point, made.dtype)
 
     def _nothing(self, tensor: str) -> str:
         """A dequantized 0 for the lookup that writes a tensor."""

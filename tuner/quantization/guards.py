@@ -65,7 +65,7 @@ class Guards:
             if i in placement.int8_nodes:
                 continue
             node = nodes[i]
-            fed = [self._from_integers(name, placement) for name in node.input[:2]]
+            fed = [self.from_integers(name, placement) for name in node.input[:2]]
             if node.op_type == "MatMul":
                 yield from self._matmul(i, node, fed, placement)
             elif fed[0] and self._weights.is_float(node.input[1]):
@@ -99,7 +99,7 @@ class Guards:
         if rank > 2 and self._weights.is_float(bias) and len(self._weights.dims(bias)) == 1:
             yield Guard(reader, position, "bias", rank)
 
-    def _from_integers(self, tensor: str, placement: Placement) -> bool:
+    def from_integers(self, tensor: str, placement: Placement) -> bool:
         """Whether a tensor is a dequantized one, or becomes one when ONNX Runtime moves DQs downwards."""
         nodes = self._index.graph.node
         while tensor not in placement.replaced:

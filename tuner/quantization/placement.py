@@ -76,7 +76,7 @@ class Placer:
             return faults[layer.name]
         needed = (*layer.inputs, layer.output) if self._target.layers[layer.op_type] else layer.inputs
         missing = next((name for name in needed if name not in ranges.values), None)
-        return f"its tensor {missing!r} was never seen in calibration" if missing is not None else ""
+        return f"its tensor {missing!r} was never seen in calibration, or infinite" if missing is not None else ""
 
     def place(self, recipe: Mapping[str, str]) -> Placement:
         """The placement of a recipe; what the target has no kernel for stays float."""

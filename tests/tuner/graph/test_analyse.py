@@ -353,3 +353,15 @@ def test_an_unknown_operator_s_output_still_feeds_a_layer(tmp_path: Path) -> Non
     found = analysed(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path)
     assert [layer.inputs for layer in found.layers] == [("m",)]
     assert [refusal.reason for refusal in found.refusals] == ["custom.Mystery has no integer kernel"]
+
+
+def test_a_dilated_average_pool_is_no_glue(tmp_path: Path) -> None:
+    """QLinearAveragePool knows no dilations: ONNX Runtime would make an invalid graph of it."""
+    g = zoo.Sketch()
+    g.conv("x", "c", 3, 4)
+    g.add("AveragePool", ["c"], "y", kernel_shape=[2, 2], dilations=[2, 2])
+    found = analysed(
+        g.model([zoo.value("x", [1, 3, 9, 9])], [zoo.value("y", [1, 4, 7, 7])], opset=19, ir_version=9), tmp_path
+    )
+    assert found.glue == ()
+    assert [refusal.reason for refusal in found.refusals] == ["it is dilated"]

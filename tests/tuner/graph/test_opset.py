@@ -125,3 +125,24 @@ def test_lifting_to_what_it_is_copies(tmp_path: Path) -> None:
     lifted = lift(model.proto, 13)
     assert lifted == model.proto
     assert lifted is not model.proto
+
+
+def test_a_scan_of_old_is_refused(tmp_path: Path) -> None:
+    """Before opset 9 it had a batch dimension; onnx's converter leaves such a node as it is, which then is invalid."""
+    state, element = zoo.value("s", [2]), zoo.value("e", [2])
+    body = helper.make_graph(
+        [helper.make_node("Add", ["s", "e"], ["next"]), helper.make_node("Identity", ["next"], ["out"])],
+        "body",
+        [state, element],
+        [zoo.value("next", [2]), zoo.value("out", [2])],
+    )
+    scan = helper.make_node("Scan", ["", "start", "x"], ["end", "y"], num_scan_inputs=1, body=body)
+    graph = helper.make_graph(
+        [scan],
+        "g",
+        [zoo.value("start", [1, 2]), zoo.value("x", [1, 3, 2])],
+        [zoo.value("end", [1, 2]), zoo.value("y", [1, 3, 2])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=8)
+    with pytest.raises(ModelError, match="cannot be lifted to 17: its Scan has a batch dimension"):
+        load_proto(proto, tmp_path)
