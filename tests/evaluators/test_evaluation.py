@@ -1,37 +1,11 @@
 import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from autoquant.errors import CalibrationError, EvaluationError
-from autoquant.evaluators.evaluation import Evaluation, load_evaluation
-from autoquant.evaluators.session import open_session
-
-from tests import zoo
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.save(zoo.conv_net(), tmp_path_factory.mktemp("model") / "conv.onnx")
-
-
-@pytest.fixture(scope="module")
-def session(model: Path):
-    return open_session(model, threads=1)
-
-
-@pytest.fixture
-def write(tmp_path: Path, model: Path):
-    """Write an eval file and load it."""
-
-    def written(source: str, name: str = "eval.py") -> Evaluation:
-        path = tmp_path / name
-        path.write_text(textwrap.dedent(source))
-        return load_evaluation(str(path), model_path=model)
-
-    return written
+from autoquant.evaluators.evaluation import load_evaluation
 
 
 def short(error: pytest.ExceptionInfo[Exception]) -> str:

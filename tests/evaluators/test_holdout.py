@@ -1,4 +1,3 @@
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +5,8 @@ import pytest
 from autoquant.errors import EvaluationError
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.holdout import Holdout, Part
-from autoquant.evaluators.protocol import Evaluation
-from autoquant.evaluators.session import open_session
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests import zoo
 
 INDEXED = """
     import numpy as np
@@ -30,26 +25,6 @@ STREAMED = """
         for start in range(0, 40, 7):
             yield np.arange(start, min(start + 7, 40)).astype(float)
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return zoo.save(zoo.conv_net(), tmp_path_factory.mktemp("model") / "conv.onnx")
-
-
-@pytest.fixture(scope="module")
-def session(model: Path):
-    return open_session(model, threads=1)
-
-
-@pytest.fixture
-def whole(tmp_path: Path, model: Path):
-    def written(source: str) -> Evaluation:
-        path = tmp_path / "eval.py"
-        path.write_text(textwrap.dedent(source))
-        return load_evaluation(str(path), model_path=model)
-
-    return written
 
 
 @given(st.integers(2, 3000), st.floats(0.001, 0.999), st.integers(0, 5))
@@ -75,10 +50,10 @@ def test_one_sample_cannot_be_split() -> None:
 
 
 @pytest.mark.parametrize("source", [INDEXED, STREAMED])
-def test_each_side_scores_its_samples(whole, session, source: str) -> None:
+def test_each_side_scores_its_samples(write, session, source: str) -> None:
     search, held = Holdout(0.25, 3).split(40)
     for side, mine in (("search", search), ("held", held)):
-        part = Part(whole(source), Holdout(0.25, 3), side)
+        part = Part(write(source), Holdout(0.25, 3), side)
         told: list[int] = []
         scored = part.score(session, progress=lambda done, total, told=told: told.append(done))
         np.testing.assert_array_equal(scored.samples, mine)
@@ -88,8 +63,8 @@ def test_each_side_scores_its_samples(whole, session, source: str) -> None:
         assert part.score_range == (0.0, 39.0)
 
 
-def test_what_is_held_out_is_never_run(whole, session) -> None:
-    evaluation = whole(INDEXED)
+def test_what_is_held_out_is_never_run(write, session) -> None:
+    evaluation = write(INDEXED)
     part = Part(evaluation, Holdout(0.25), "search")
     part.score(session)
     part.score_some(session, np.array([0, 5, 29]))
@@ -99,15 +74,15 @@ def test_what_is_held_out_is_never_run(whole, session) -> None:
     assert not set(seen) & set(held)
 
 
-def test_single_samples_are_counted_within_the_side(whole, session) -> None:
-    part = Part(whole(INDEXED), Holdout(0.25), "held")
+def test_single_samples_are_counted_within_the_side(write, session) -> None:
+    part = Part(write(INDEXED), Holdout(0.25), "held")
     held = Holdout(0.25).split(40)[1]
     np.testing.assert_array_equal(part.score_some(session, np.array([3, 0])), held[[3, 0]])
 
 
 @pytest.mark.parametrize("source", [INDEXED, STREAMED])
-def test_a_watch_sees_this_side_in_order_and_may_end_it(whole, session, source: str) -> None:
-    part = Part(whole(source), Holdout(0.25), "search")
+def test_a_watch_sees_this_side_in_order_and_may_end_it(write, session, source: str) -> None:
+    part = Part(write(source), Holdout(0.25), "search")
     part.score(session)  # a stream's number of samples is known from here on
     seen: list[float] = []
     part.score(session, watch=lambda scores: seen.extend(scores))
@@ -123,8 +98,8 @@ def test_a_watch_sees_this_side_in_order_and_may_end_it(whole, session, source: 
         part.score(session, watch=stop)
 
 
-def test_a_stream_of_unknown_length_is_not_watched(whole, session) -> None:
-    part = Part(whole(STREAMED), Holdout(0.25), "search")
+def test_a_stream_of_unknown_length_is_not_watched(write, session) -> None:
+    part = Part(write(STREAMED), Holdout(0.25), "search")
     assert part.num_samples is None
     seen: list[float] = []
     assert len(part.score(session, watch=lambda scores: seen.extend(scores)).samples) == 30
@@ -132,8 +107,8 @@ def test_a_stream_of_unknown_length_is_not_watched(whole, session) -> None:
     assert part.score_some(session, np.array([0])) is None
 
 
-def test_one_number_has_no_samples_to_hold_out(whole) -> None:
-    evaluation = whole("def evaluate(session):\n    return 1.0\n")
+def test_one_number_has_no_samples_to_hold_out(write) -> None:
+    evaluation = write("def evaluate(session):\n    return 1.0\n")
     with pytest.raises(EvaluationError, match=r"--holdout 20% needs scores of single samples, but eval.py returns"):
         Part(evaluation, Holdout(0.2), "search")
 

@@ -69,11 +69,6 @@ class Rewritten:
     sites: Mapping[str, int] = field(default_factory=dict)
 
 
-def applicable(model: Model) -> tuple[str, ...]:
-    """Names of the rewrites that change this model, in order of application, each on top of those before it."""
-    return tuple(rewritten(model).sites)
-
-
 def rewritten(model: Model, names: Collection[str] = REWRITES.keys()) -> Rewritten:
     """The model after these rewrites (all by default). It shares the weights that none of them changed.
 
