@@ -18,9 +18,10 @@ from ..quantization import recipefile
 from ..quantization.candidate import Candidate
 from ..quantization.variants import Builders
 from ..targets.base import Target
+from .attributes import BUILD
 from .calibrate import RANGES
 from .provenance import stamp
-from .store import BUILD, Store
+from .store import Store
 from .studies import RESULT
 from .trial import TrialRecord
 
@@ -109,12 +110,7 @@ def quantize_recipe(
         ModelError: The float model cannot be used.
         OutputError: The file cannot be written.
     """
-    try:
-        data: Any = json.loads(recipe_path.read_text())
-    except OSError as error:
-        raise OptionError(f"cannot read the recipe {recipe_path}: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise OptionError(f"{recipe_path} is not JSON: {error}.") from None
+    data = recipe_data(recipe_path)
     model = load(model_path)
     variants = Variants(model)
     replay = recipefile.from_json(
@@ -125,6 +121,20 @@ def quantize_recipe(
     stamp(candidate.proto, model, replay.recipe, replay.target)
     write(candidate.proto, candidate.weights, out)
     return out, candidate.layers
+
+
+def recipe_data(path: Path) -> Any:
+    """The parsed JSON of a recipe's file.
+
+    Raises:
+        OptionError: It cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise OptionError(f"cannot read the recipe {path}: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise OptionError(f"{path} is not JSON: {error}.") from None
 
 
 def float_model(store: Store, path: Path | None) -> Model:
