@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from autoquant.strategies.base import OP
 from autoquant.tuner.quantization import scales
@@ -13,13 +16,17 @@ from tests.tuner.quantization.building import Case, case, distance
 
 @pytest.fixture
 def made(tmp_path) -> Case:
-    """Four probabilities of about a quarter each: 255 steps of their range are finer than 1/512."""
+    return softmax(4, tmp_path)
+
+
+def softmax(size: int, folder: Path) -> Case:
+    """About equal probabilities: 255 steps of their range are finer than 1/256."""
     g = zoo.Sketch(3)
-    g.add("MatMul", ["x", g.put("w", 0.05 * g.rng.standard_normal((8, 4)))], "m")
+    g.add("MatMul", ["x", g.put("w", 0.05 * g.rng.standard_normal((8, size)))], "m")
     g.add("Mul", ["m", g.put("half", 0.5)], "s")
     g.add("Softmax", ["s"], "p", axis=-1)
     g.add("Mul", ["p", g.put("three", 3.0)], "y")
-    return case(g.model([zoo.value("x", ["N", 8])], [zoo.value("y", ["N", 4])]), tmp_path)
+    return case(g.model([zoo.value("x", ["N", 8])], [zoo.value("y", ["N", size])]), folder)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
@@ -29,6 +36,14 @@ def test_probabilities_are_no_noise(made, precision):
     assert "QLinearSoftmax" in {node.op_type for node in optimized(candidate).graph.node}
     assert candidate.quantization["p"].scale == scales.SOFTMAX
     assert distance(made.float_outputs(), made.outputs(candidate)) < 1e-3
+
+
+@pytest.mark.parametrize("size", [2, 32, 200, 512, 513, 2000])
+def test_nothing_overflows(size, tmp_path):
+    made = softmax(size, tmp_path)
+    candidate = made.builder.build(made.recipe(glue="int8"))
+    for before, after in zip(made.float_outputs(), made.outputs(candidate), strict=True):
+        assert np.abs(before[0] - after[0]).max() <= 3.0 * 2 * scales.SOFTMAX
 
 
 def test_overrides_go_no_further(made):
