@@ -20,6 +20,7 @@ class Form:
 
     Attributes:
         tensor: The activation.
+        size: K. Where a rewrite fills up channels, the tensor of a name has more of them.
         axis: Which of its axes is summed over: 1 for a Conv, -1 or -2 (a MatMul with its weight on the left) else.
         groups: Of a grouped Conv, else 1.
         kernel: Spatial size of a Conv's window, empty for other layers; `strides` and `dilations` likewise.
@@ -28,6 +29,7 @@ class Form:
     """
 
     tensor: str
+    size: int
     axis: int = -1
     groups: int = 1
     kernel: tuple[int, ...] = ()
@@ -51,17 +53,8 @@ def form_of(layer: Layer, node: onnx.NodeProto, dims: Sequence[int]) -> Form | s
         return f"a {layer.op_type} has no rows"
     if len(dims) != 2:
         return f"its weight has {len(dims)} dimensions"
-    return Form(layer.inputs[0], axis=-1 if layer.weight_input == 1 else -2)
-
-
-def length(dims: Sequence[int], axis: int) -> int:
-    """Elements of a row, K: what one output element sums over.
-
-    Args:
-        dims: Shape of the weight.
-        axis: Its axis of output channels.
-    """
-    return prod(size for i, size in enumerate(dims) if i != axis)
+    assert layer.weight_axis is not None
+    return Form(layer.inputs[0], dims[1 - layer.weight_axis], axis=-1 if layer.weight_input == 1 else -2)
 
 
 def total(form: Form, values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -134,6 +127,7 @@ def _conv(tensor: str, node: onnx.NodeProto, dims: Sequence[int]) -> Form | str:
     assert isinstance(groups, int)
     return Form(
         tensor,
+        prod(dims[1:]),
         axis=1,
         groups=groups,
         kernel=kernel,

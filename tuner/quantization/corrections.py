@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import CalibrationError
 from ..calibration.moments import LONGEST, Moment
-from ..calibration.rows import Form, as_matrices, as_weight, form_of, length
+from ..calibration.rows import Form, as_matrices, as_weight, form_of
 from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
 from . import scales
@@ -102,7 +102,13 @@ class Kept:
 
 
 class Source(Protocol):
-    """Where results come from: a study's folder, a recipe's, or the calibration samples themselves."""
+    """Where results come from: a study's folder, a recipe's, or the calibration samples themselves.
+
+    Attributes:
+        seconds: Spent so far on computing.
+    """
+
+    seconds: float
 
     def get(self, wanted: Wanted) -> Kept:
         """The result.
@@ -115,6 +121,8 @@ class Source(Protocol):
 
 class Nothing:
     """The source of whoever has none."""
+
+    seconds = 0.0
 
     def get(self, wanted: Wanted) -> Kept:
         """Refuse.
@@ -155,10 +163,8 @@ class Corrections:
                 self._refused[layer.name] = form
                 continue
             self._forms[layer.name] = form
-            assert layer.weight_axis is not None
-            size = length(weights.dims(layer.weight), layer.weight_axis)
-            if size <= LONGEST:
-                self._hessians[form] = size * size * form.groups
+            if form.size <= LONGEST:
+                self._hessians[form] = form.size * form.size * form.groups
         self._rounded: dict[tuple[str, Scheme], tuple[QuantizedWeight, Mapping[str, str]]] = {}
         self._means: dict[str, tuple[np.ndarray, Mapping[str, str]]] = {}
         self._shifts: dict[tuple[str, Scheme, str], tuple[QuantizedWeight, np.ndarray]] = {}

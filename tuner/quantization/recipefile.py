@@ -89,7 +89,7 @@ def to_json(
             "dtype": made.dtype,
             "shape": list(ranges.shapes.get(tensor, ())),
         }
-    return {
+    found = {
         "format": FORMAT,
         "autoquant": metadata.version("autoquant"),
         "model": fingerprint,
@@ -109,6 +109,9 @@ def to_json(
             if name not in activations
         },
     }
+    if candidate.corrections:  # files in the folder `corrections` beside the recipe
+        found["corrections"] = dict(candidate.corrections)
+    return found
 
 
 def from_json(

@@ -63,6 +63,11 @@ class Builders:
         return self.builder(recipe).parameters(tensor, recipe)
 
     @property
+    def corrections_seconds(self) -> float:
+        """Spent so far on what corrections take from calibration samples."""
+        return self._source.seconds if self._source else 0.0
+
+    @property
     def faults(self) -> Mapping[str, str]:
         """Layer name → why it cannot be int8, with or without rewrites."""
         full = self._of(frozenset(self.variants.names)).faults

@@ -16,16 +16,18 @@ from ...evaluators.distance import outputs
 from ...evaluators.distances import KINDS
 from ...evaluators.profiling import kernel_times
 from ...evaluators.racing import Stopped
+from ...evaluators.session import open_session
 from ...evaluators.stopwatch import Stopwatch
-from ...strategies.base import LATENCY, Profile, Recipe
+from ...strategies.base import BIAS, LATENCY, UNCORRECTED, Profile, Recipe
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..quantization import halves
 from ..quantization.candidate import Candidate
 from ..quantization.cost import ops
+from ..quantization.errors import LayerError, measure
 from ..quantization.variants import Builders
 from .baseline import Baseline
-from .bench import Bench
+from .bench import UNWANTED, Bench
 from .inputs import Inputs
 from .racing import Racer
 from .timing import profiled
@@ -86,7 +88,9 @@ class Executor:
         """A recipe's model with only its weights rounded, and with only its activations; for `open_simulated`."""
         whole = self._builder.build(recipe, simulate=True)
         value = self._builder.builder(recipe).weights.value
-        return halves.weights_only(whole), halves.activations_only(whole, value)
+        # float weights want their float biases
+        uncorrected = self._builder.build(recipe.replace({BIAS: "off"}), simulate=True)
+        return halves.weights_only(whole), halves.activations_only(uncorrected, value)
 
     def open_simulated(self, candidate: Candidate) -> ort.InferenceSession:
         """A session of a candidate whose float kernels must stay float."""
@@ -116,14 +120,21 @@ class Executor:
             ModelError: ONNX Runtime refuses the candidate.
         """
         bench = self._inputs.bench
+        before = self._builder.corrections_seconds
         began = time.perf_counter()
         candidate = self.candidate(recipe, bench)
         built = time.perf_counter()
+        corrected = self._builder.corrections_seconds - before
         session = bench.open(candidate)
         opened = time.perf_counter()
         scored = known or self.racer.score(session, place, progress)
         evaluated = time.perf_counter()
-        seconds = {"build": built - began, "session": opened - built, "evaluate": evaluated - opened}
+        seconds = {
+            "build": built - began - corrected,
+            "corrections": corrected,
+            "session": opened - built,
+            "evaluate": evaluated - opened,
+        }
         if isinstance(scored, Stopped):
             return Attempt(self._stopped(candidate, scored, seconds), scored.samples, pruned=True)
         latency = self.time(recipe, session if bench == self._inputs.real else None)
@@ -223,6 +234,27 @@ class Executor:
         except (EvaluationError, ModelError):
             return math.inf
         return 1.0 / latency.speedup if latency else math.inf
+
+    def errors(self, recipe: Recipe) -> tuple[LayerError, ...]:
+        """Signal-to-noise ratios of each int8 layer on the probe samples, on the target's kernels where they are here."""
+        bench = self._inputs.real or self._inputs.bench
+        plain = recipe.replace({name: choice for name, choice in UNCORRECTED.items() if name in recipe})
+        forms = [self._builder.build(form, simulate=True) for form in dict.fromkeys((recipe, plain))]
+        builder = self._builder.builder(recipe)
+        return measure(
+            builder.model,
+            builder.analysis,
+            self.candidate(recipe, bench),
+            forms,
+            self._probes,
+            lambda proto, weights: open_session(
+                proto.SerializeToString(),
+                weights=weights,
+                device=bench.device,
+                threads=bench.threads,
+                disabled_optimizers=UNWANTED,
+            ),
+        )
 
     def profile(self, recipe: Recipe) -> Profile | None:
         """Where a recipe's time goes on the target's kernels; None where it does not run."""

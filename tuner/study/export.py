@@ -20,6 +20,7 @@ from ..quantization.variants import Builders
 from ..targets.base import Target
 from .attributes import BUILD
 from .calibrate import RANGES
+from .corrections import of_recipe, stored
 from .provenance import stamp
 from .store import Store
 from .studies import RESULT
@@ -57,7 +58,7 @@ def rebuild(store: Store, trial: int | Literal["best"], model_path: Path | None 
     """A trial's model, from the study and the float model alone; see `export_trial`."""
     record = chosen(store, trial)
     model = float_model(store, model_path)
-    builders = Builders(model, Variants(model), ranges_of(store), target_of(store))
+    builders = Builders(model, Variants(model), ranges_of(store), target_of(store), stored(store))
     return Rebuilt(record, builders, builders.build(record.recipe))
 
 
@@ -116,7 +117,8 @@ def quantize_recipe(
     replay = recipefile.from_json(
         data, variants.union, model.fingerprint, ranges_of(store) if store else None, variants.names
     )
-    builder = Builders(model, variants, replay.ranges, replay.target)
+    source = of_recipe(data, recipe_path, store)
+    builder = Builders(model, variants, replay.ranges, replay.target, source)
     candidate = builder.build(replay.recipe, overrides=replay.overrides)
     stamp(candidate.proto, model, replay.recipe, replay.target)
     write(candidate.proto, candidate.weights, out)

@@ -14,6 +14,8 @@ FRONT = "front.csv"
 FEEDS = "feeds.npz"
 BASELINE_SCORES = "baseline.npy"
 SCORES = "samples"
+# Results of corrections, by the hash of their content: a part of the study.
+CORRECTIONS = "corrections"
 
 
 def model_bytes(path: Path) -> int:

@@ -10,7 +10,7 @@ import optuna
 from ...errors import StudyError
 from . import database
 from .attributes import BUILD, OBJECTIVE, TARGET_DROP
-from .files import BASELINE_SCORES, DATABASE, FEEDS, SCORES
+from .files import BASELINE_SCORES, CORRECTIONS, DATABASE, FEEDS, SCORES
 from .fingerprint import Fingerprint
 from .inputs import Inputs
 from .opening import names
@@ -96,7 +96,8 @@ def forget(inputs: Inputs) -> None:
             (inputs.out / f"{DATABASE}{suffix}").unlink(missing_ok=True)
     (inputs.out / FEEDS).unlink(missing_ok=True)
     scores = Path(BASELINE_SCORES)
-    for path in (*inputs.out.glob(f"{scores.stem}*{scores.suffix}"), *(inputs.out / SCORES).glob("*.npy")):
+    kept = (path for folder in (SCORES, CORRECTIONS) for path in (inputs.out / folder).glob("*.npy"))
+    for path in (*inputs.out.glob(f"{scores.stem}*{scores.suffix}"), *kept):
         path.unlink()
 
 

@@ -20,6 +20,7 @@ from .bench import Bench
 from .calibrate import Calibration, Found
 from .clock import Clock
 from .confirm import confirm, on_real_kernels
+from .corrections import Computed
 from .deliver import deliver
 from .diagnosis import diagnose
 from .events import BaselineScored, Noted, Observer, PhaseStarted, Progressed, SearchStarted, ignore
@@ -130,10 +131,11 @@ def _run(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Resu
         observer(Noted("nothing left to do: this study is finished"))
         return done
     calibrated = _calibrate(inputs, store, there, measured, observer, clock)
-    run = _prepare(inputs, store, measured, calibrated, observer, clock, resumed)
+    source = Computed(inputs, store, measured, calibrated.ranges.samples, observer)
+    run = _prepare(inputs, store, measured, calibrated, source, observer, clock, resumed)
     ended = search(run)
     if inputs.bench.simulated and inputs.real is not None:
-        run, ended = _on_target(run, calibrated, ended)
+        run, ended = _on_target(run, calibrated, source, ended)
     with clock.part("materialize"):
         found = confirm(run)
         held = confirm_held(run, found) if found else None
@@ -187,12 +189,13 @@ def _prepare(
     store: Store,
     measured: Baseline,
     calibrated: Calibration,
+    source: Computed,
     observer: Observer,
     clock: Clock,
     resumed: int,
 ) -> Run:
     request, ranges = inputs.request, calibrated.ranges
-    builder = Builders(inputs.model, inputs.variants, ranges, inputs.target)
+    builder = Builders(inputs.model, inputs.variants, ranges, inputs.target, source)
     space = build_space(
         inputs.variants.union,
         inputs.target,
@@ -230,7 +233,7 @@ def _prepare(
     return run
 
 
-def _on_target(run: Run, calibrated: Calibration, ended: Ended) -> tuple[Run, Ended]:
+def _on_target(run: Run, calibrated: Calibration, source: Computed, ended: Ended) -> tuple[Run, Ended]:
     """Move to the target's own kernels: simulated scores screen, real ones decide.
 
     The best simulated trials are scored again there; where none holds, the search goes on there.
@@ -240,7 +243,7 @@ def _on_target(run: Run, calibrated: Calibration, ended: Ended) -> tuple[Run, En
     inputs = replace(inputs, bench=Bench.on(inputs.real.device, inputs.target, inputs.request.threads))
     run.observer(Noted("scoring the best trials again on the target's own kernels"))
     measured = baselines.measure(inputs, lambda done, total: run.observer(Progressed(done, total)), record=False)
-    moved = _prepare(inputs, run.store, measured, calibrated, run.observer, run.clock, run.resumed)
+    moved = _prepare(inputs, run.store, measured, calibrated, source, run.observer, run.clock, run.resumed)
     on_real_kernels(run, moved)
     if moved.history().best is None and not ended.spent:
         ended = search(moved)
