@@ -42,6 +42,8 @@ GLOBAL_CHOICES = {
     BIAS: BIASES,
 }
 """The parameters that are not of one layer or operator, in the order of the space, with all their choices."""
+UNCORRECTED = {name: GLOBAL_CHOICES[name][0] for name in (WEIGHT_RANGE, ROUNDING, BIAS)}
+"""The parameters of what makes quantized weights better, all off."""
 OF_WEIGHTS = (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, WEIGHT_RANGE, ROUNDING, BIAS)
 """Those of them that matter only where a layer is int8."""
 
@@ -88,9 +90,14 @@ class Recipe(Mapping[str, str]):
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Recipe):
-            return self._parameters == other._parameters
-        return NotImplemented
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        if self._parameters is other._parameters:
+            return True
+        if self._hash != other._hash or self._parameters != other._parameters:
+            return False
+        self._parameters = other._parameters  # the same pair meets again at every step of a replay
+        return True
 
     def __repr__(self) -> str:
         return f"Recipe({self._parameters!r})"

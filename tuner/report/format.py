@@ -35,6 +35,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms"
 
 
+def decibels(value: float | None) -> str:
+    """A ratio of powers: `31.4 dB`."""
+    return MISSING if value is None else f"{value:.1f} dB"
+
+
 def speedup(value: float | None) -> str:
     """A ratio of times: `1.72×`."""
     return MISSING if value is None else f"{value:.2f}{TIMES}"

@@ -51,6 +51,7 @@ def render(
         cards.front(points, target, number),
         cards.evidence(result.get("evidence", ()) if result else (), target),
         _recipe(tuned, layers),
+        cards.errors(result.get("errors", ()) if result else ()),
         cards.certificate(result.get("certificate") if result else None, target),
         _table(trials, number, target.relative),
         _facts(result, command),

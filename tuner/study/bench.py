@@ -15,7 +15,7 @@ from ..quantization.candidate import Candidate
 from ..targets.base import Target
 
 # Where quantization is only simulated, the optimizer would quantize the weights of layers left in float.
-_UNWANTED = ("WeightBiasQuantization",)
+UNWANTED = ("WeightBiasQuantization",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Bench:
             weights=candidate.weights,
             device=self.device,
             threads=self.threads,
-            disabled_optimizers=_UNWANTED if self.simulated else (),
+            disabled_optimizers=UNWANTED if self.simulated else (),
             profile_prefix=profile_prefix,
         )
 

@@ -15,7 +15,7 @@ from ...evaluators.machine import versions
 from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
-from . import evidence, front, heldout, selection, verdict
+from . import evidence, front, heldout, layererrors, selection, verdict
 from .confirm import Confirmed
 from .diagnosis import Diagnosis
 from .events import PhaseStarted
@@ -78,6 +78,7 @@ def deliver(
         certificate=evidence.certified(run, found),
         front=front.delivered(run, found) if inputs.pareto else (),
         evidence=evidence.fastest(run) if status == "no_gain" else (),
+        errors=layererrors.analysed(run, found),
         holdout=held.to_json() if held else None,
         diagnosis=diagnosis.to_json() if diagnosis else None,
         warnings=tuple(said),

@@ -236,7 +236,7 @@ class Executor:
         return 1.0 / latency.speedup if latency else math.inf
 
     def errors(self, recipe: Recipe) -> tuple[LayerError, ...]:
-        """Signal-to-noise ratios of each int8 layer on the probe samples, on the target's kernels where they are here."""
+        """Signal-to-noise ratios of each int8 layer on the probe samples (`quantization/errors.py`)."""
         bench = self._inputs.real or self._inputs.bench
         plain = recipe.replace({name: choice for name, choice in UNCORRECTED.items() if name in recipe})
         forms = [self._builder.build(form, simulate=True) for form in dict.fromkeys((recipe, plain))]

@@ -46,6 +46,8 @@ class Result:
             drop to the least cost; empty but for an objective with `,drop`.
         evidence: trial, cost, speedup, speedup_ci, drop, holds, int8_layers of the cheapest candidates with anything in
             int8; empty but for `no_gain`.
+        errors: layer, weight, input, local, uncorrected, propagated of each int8 layer of the delivered model: its
+            signal-to-noise ratios in decibels (`quantization/errors.py`).
         warnings: Sentences the user should read.
         files: name → path of what was written (model, recipe, result, report).
     """
@@ -69,6 +71,7 @@ class Result:
     certificate: Mapping[str, Any] | None = None
     front: tuple[Mapping[str, Any], ...] = ()
     evidence: tuple[Mapping[str, Any], ...] = ()
+    errors: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -99,6 +102,7 @@ class Result:
             "certificate": dict(self.certificate) if self.certificate else None,
             "front": [dict(point) for point in self.front],
             "evidence": [dict(candidate) for candidate in self.evidence],
+            "errors": [dict(layer) for layer in self.errors],
             "warnings": list(self.warnings),
         }
 
@@ -129,6 +133,7 @@ class Result:
             certificate=data.get("certificate"),
             front=tuple(data.get("front", ())),
             evidence=tuple(data.get("evidence", ())),
+            errors=tuple(data.get("errors", ())),
             warnings=tuple(data["warnings"]),
             files=files or {},
         )

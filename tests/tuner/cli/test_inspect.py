@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from autoquant.tuner.cli.main import main
 
-from tests import zoo
+from tests import task, zoo
 
 Captured = pytest.CaptureFixture[str]
 
@@ -76,3 +76,22 @@ def test_an_unknown_target_is_refused(folder: Path, capsys: Captured) -> None:
     zoo.save(zoo.conv_net(), folder / "m.onnx")
     assert main(["inspect", "m.onnx", "--target", "abacus"]) == 2
     assert "abacus" in capsys.readouterr().err
+
+
+def test_the_errors_of_a_studys_layers(tuned: task.Task, capsys: Captured) -> None:
+    assert main(["inspect", "--study", str(tuned.out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    result = json.loads((tuned.out / "result.json").read_text())
+    assert found["trial"] == result["tuned"]["trial"]
+    assert found["layers"] == result["errors"]
+    assert len(found["layers"]) == result["layers"]["int8"] > 0
+    assert main(["inspect", "--study", str(tuned.out)]) == 0
+    shown = capsys.readouterr().out
+    assert "output alone" in shown
+    assert all(layer["layer"] in shown for layer in found["layers"])
+
+
+@pytest.mark.parametrize("words", [["inspect"], ["inspect", "m.onnx", "--study", "s"]])
+def test_a_model_or_a_study(words: list[str], capsys: Captured) -> None:
+    assert main(words) == 2
+    assert "MODEL, or --study STUDY" in capsys.readouterr().err

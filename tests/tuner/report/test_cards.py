@@ -33,6 +33,17 @@ def test_evidence_names_what_loses_too_much() -> None:
     assert "0.83×" in words
 
 
+def test_the_errors_of_layers_the_noisiest_first() -> None:
+    quiet = {"layer": "a", "weight": 46.2, "input": 30.0, "local": 35.0, "uncorrected": None, "propagated": 20.0}
+    noisy = {**quiet, "layer": "b<", "local": 12.3, "propagated": None, "weight": None}
+    words = read(cards.errors([quiet, noisy]))
+    assert words.index("b<") < words.index("46.2 dB")
+    assert "uncorrected" not in words
+    assert "12.3 dB" in words
+    assert "uncorrected" in read(cards.errors([{**quiet, "uncorrected": 34.0}]))
+    assert cards.errors(()) == ""
+
+
 def test_nothing_to_show_is_no_card() -> None:
     assert cards.certificate(None, TARGET) == cards.certificate(of(), TARGET) == ""
     assert cards.front((), TARGET, None) == cards.evidence((), TARGET) == ""
