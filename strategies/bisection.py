@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .base import History, Outcome, Recipe, Space
-from .recipes import Settings, compose, drop_of, holds
+from .recipes import Settings, compose, drop_of, holds, remembered
 from .replay import Procedure, score
 
 _AIM = 0.8
@@ -73,7 +73,9 @@ def prefixes(
         order: All free layers, the first to fall back first.
         sensitivity: Layer → distance it causes.
     """
-    path = [compose(space, settings, floats=order[:count]) for count in range(len(order) + 1)]
+    key = ("prefixes", tuple(settings.items()), tuple(order))
+    counts = range(len(order) + 1)
+    path = remembered(space, key, lambda: [compose(space, settings, floats=order[:count]) for count in counts])
     sums = [0.0]
     for name in reversed(order):
         sums.append(sums[-1] + sensitivity.get(name, 0.0))

@@ -9,14 +9,15 @@ one (Bishop, Pattern Recognition and Machine Learning, 2006, §3.3 and §3.5).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .base import History, Recipe
+from .linear import posterior
 from .pruning import drop_rate
-from .recipes import Settings, drop_of, int8_in, settings_of
+from .recipes import Settings, drop_of, int8_in, under
 
 _SPREADS = (0.25, 0.5, 1.0, 2.0)
 _NOISES = (0.03, 0.1, 0.2, 0.4)
@@ -45,9 +46,13 @@ class DropModel:
 
     def chance(self, recipe: Recipe) -> float:
         """Probability that a recipe under these settings holds the target."""
-        row = np.array([recipe[name] == "int8" for name in self.place], dtype=float)
-        variance = float(row @ self.covariance @ row) + self.noise**2
-        return 0.5 * math.erfc((float(row @ self.mean) - self.target) / math.sqrt(2.0 * variance))
+        return self.chance_of(int8_in(recipe))
+
+    def chance_of(self, on: Collection[str]) -> float:
+        """The same of the recipe with these layers and glue types in int8."""
+        places = np.array([index for name, index in self.place.items() if name in on], dtype=int)
+        variance = float(self.covariance[np.ix_(places, places)].sum()) + self.noise**2
+        return 0.5 * math.erfc((float(self.mean[places].sum()) - self.target) / math.sqrt(2.0 * variance))
 
 
 def fit(
@@ -67,33 +72,43 @@ def fit(
     space, target = history.space, history.target
     names = (*space.free_layers, *space.ops)
     prior = np.array([rate * sensitivity.get(name, 0.0) for name in names])
-    trials = [
-        trial
-        for trial in history.trials
-        if math.isfinite(drop_of(trial)) and settings_of(trial.recipe) == dict(settings)
-    ]
+    trials = [trial for trial in under(history, settings) if math.isfinite(drop_of(trial))]
     if len(trials) > _LOOKED_AT:  # those nearest the target say most about it
         nearest = sorted(trials, key=lambda trial: (abs(drop_of(trial) - target), -trial.number))[:_LOOKED_AT]
         trials = sorted(nearest, key=lambda trial: trial.number)
-    rows = np.array([[name in int8_in(trial.recipe) for name in names] for trial in trials], dtype=float)
+    chosen = [int8_in(trial.recipe) for trial in trials]
+    rows = np.array([[name in on for name in names] for on in chosen], dtype=float).reshape(len(trials), len(names))
     drops = np.array([min(drop_of(trial), _CAP * target) for trial in trials])
     # Far beyond the target effects do not add up, and such trials say little about those near it; a pruned one was
     # stopped when it looked bad, on a part of the samples.
     trust = np.array([0.3 if trial.state == "complete" else 0.6 for trial in trials])
     beyond = trust * np.maximum(drops - target, 0.0)
-    residual = drops - rows @ prior
+    residual = drops - np.einsum("ij,j->i", rows, prior)
+    # A spread scales the prior covariance of the observations, all of which is computed once.
+    widths = np.hypot(prior, _FLOOR * target)
+    explained = np.einsum("ij,kj->ik", rows * widths**2, rows)
     fits = []
     for scale in _SPREADS:
-        variances = np.hypot(scale * prior, _FLOOR * scale * target) ** 2
-        explained = (rows * variances) @ rows.T
         for part in _NOISES:
-            total = explained + np.diag((part * target + beyond) ** 2)
-            evidence = -0.5 * float(residual @ np.linalg.solve(total, residual)) - 0.5 * float(
-                np.linalg.slogdet(total)[1]
-            )
-            fits.append((evidence, part * target, variances, total))
-    _, noise, variances, total = max(fits, key=lambda fitted: fitted[0])
-    weights = np.linalg.solve(total, rows * variances).T
-    mean = prior + weights @ residual
-    covariance = np.diag(variances) - weights @ (rows * variances)
-    return DropModel({name: index for index, name in enumerate(names)}, mean, covariance, noise, target)
+            deviations = part * target + beyond
+            fits.append((_evidence(scale**2 * explained, deviations, residual), scale, part * target))
+    _, scale, noise = max(fits, key=lambda fitted: fitted[0])
+    found = posterior(rows, drops, prior, scale * widths, 0.0, noise + beyond)
+    place = {name: index for index, name in enumerate(names)}
+    return DropModel(place, found.mean, found.covariance, noise, target)
+
+
+def _evidence(explained: np.ndarray, deviations: np.ndarray, residual: np.ndarray) -> float:
+    """Logarithm of a residual's density under N(0, explained + diag(deviations²)), but for a constant.
+
+    By one Cholesky factorization, with the residual as the last row: there it becomes what its squared Mahalanobis
+    length is the sum of squares of.
+    """
+    count = len(residual)
+    joint = np.empty((count + 1, count + 1))
+    joint[:count, :count] = explained + np.diag(deviations**2)
+    joint[count, :count] = joint[:count, count] = residual
+    joint[count, count] = 1.0 + 2.0 * float((residual**2).sum()) / float((deviations**2).min(initial=1.0))
+    factor = np.linalg.cholesky(joint)
+    diagonal = np.diagonal(factor)[:count]
+    return -0.5 * float((factor[count, :count] ** 2).sum()) - float(np.log(diagonal).sum())

@@ -12,7 +12,7 @@ import numpy as np
 from .base import LATENCY, Action, History, Outcome, Recipe, Score, Stop
 from .expectation import Expectation, Priced, priced
 from .front import FLOAT_COST, front, front_of, gain, loss, volume
-from .recipes import Settings, compose, free_glue, int8_in, remembered, settings_of
+from .recipes import Settings, compose, free_glue, int8_in, remembered, settings_of, under
 from .replay import Procedure, Unknown, distance, replay, score
 from .screening import Screened, screen
 from .sensitivity import order, sensitivities
@@ -181,7 +181,7 @@ def _expected_cost(history: History, ground: Ground) -> Priced:
 
 
 def _under(history: History, settings: Settings) -> list[Outcome]:
-    return [trial for trial in history.trials if settings_of(trial.recipe) == dict(settings)]
+    return under(history, settings)
 
 
 def _key(settings: Settings) -> tuple[tuple[str, str], ...]:

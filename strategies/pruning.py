@@ -67,7 +67,7 @@ def singles(history: History, best: Outcome, sensitivity: Mapping[str, float]) -
     space = history.space
     settings, glue = settings_of(best.recipe), glue_of(space, best.recipe)
     floats = floats_of(space, best.recipe)
-    failed = [trial.recipe for trial in history.trials if trial.state != "failed" and not history.feasible(trial)]
+    failed = _next_to(best.recipe, history)
     rate = drop_rate(history, settings)
     likely: list[Recipe] = []
     unlikely: list[Recipe] = []
@@ -79,6 +79,20 @@ def singles(history: History, best: Outcome, sensitivity: Mapping[str, float]) -
         hope = hope and not any(_contains(recipe, other) for other in failed)
         (likely if hope else unlikely).append(recipe)
     return likely, unlikely
+
+
+def _next_to(recipe: Recipe, history: History) -> list[Recipe]:
+    """The recipes that do not hold, of those that can have no more in int8 than this one and one layer beside."""
+    on = int8_in(recipe)
+    globals_ = [name for name in GLOBALS if name in recipe]
+    return [
+        trial.recipe
+        for trial in history.trials
+        if trial.state != "failed"
+        and len(int8_in(trial.recipe) - on) <= 1
+        and all(trial.recipe[name] == recipe[name] for name in globals_)
+        and not history.feasible(trial)
+    ]
 
 
 def drop_rate(history: History, settings: Settings) -> float | None:

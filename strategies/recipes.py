@@ -24,6 +24,7 @@ from .base import (
 T = TypeVar("T")
 
 GLOBALS = tuple(GLOBAL_CHOICES)
+Pairs = tuple[tuple[str, str], ...]
 Settings = Mapping[str, str]
 """Values of the global parameters, and of rewrites and layers' own calibrators where they are not the first offered."""
 
@@ -61,10 +62,29 @@ def settings_of(recipe: Recipe) -> dict[str, str]:
     return dict(_settings(recipe))
 
 
+def under(history: History, settings: Settings) -> list[Outcome]:
+    """The trials under these settings."""
+    wanted, found = dict(settings), []
+    told: dict[int, tuple[Pairs, bool]] = {}  # by identity: the pairs are compared once for all trials that share them
+    for trial in history.trials:
+        pairs = _settings(trial.recipe)
+        if id(pairs) not in told:
+            told[id(pairs)] = pairs, dict(pairs) == wanted
+        if told[id(pairs)][1]:
+            found.append(trial)
+    return found
+
+
 @lru_cache(maxsize=8192)
-def _settings(recipe: Recipe) -> tuple[tuple[str, str], ...]:
+def _settings(recipe: Recipe) -> Pairs:
     """Remembered for speed alone: asked of every trial, at every step."""
-    return tuple((name, value) for name, value in recipe.items() if not name.startswith((LAYER, OP)))
+    return _shared(tuple((name, value) for name, value in recipe.items() if not name.startswith((LAYER, OP))))
+
+
+@lru_cache(maxsize=1024)
+def _shared(pairs: Pairs) -> Pairs:
+    """The same object for equal pairs."""
+    return pairs
 
 
 @lru_cache(maxsize=8192)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .base import LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
 from .dropmodel import DropModel, fit
 from .pruning import singles
-from .recipes import activation_settings, compose, floats_of, glue_of, settings_of
+from .recipes import activation_settings, compose, floats_of, glue_of, int8_in, settings_of
 from .sampling import Sampling
 from .sensitivity import known, order
 
@@ -68,7 +68,8 @@ def _near(history: History, best: Outcome) -> bool:
     """Whether the cost is so near that of all layers in int8 that trials are worth more than what is left."""
     if best.cost is None:
         return False
-    whole = [trial.cost for trial in history.trials if trial.cost and not floats_of(history.space, trial.recipe)]
+    every = frozenset(history.space.free_layers)
+    whole = [trial.cost for trial in history.trials if trial.cost and every <= int8_in(trial.recipe)]
     return bool(whole) and best.cost <= (1.0 + _NEAR) * min(whole)
 
 
@@ -111,25 +112,35 @@ def _exchange(history: History, best: Outcome, model: DropModel) -> Recipe | Non
     ins = sorted(set(share).difference(floats), key=lambda name: -effect[name] / max(share[name], _SMALL))[:_IN]
     least = _GAIN * (best.cost or 1.0)
 
-    def summed(chosen: list[tuple[str, ...]]) -> list[tuple[tuple[str, ...], float, float]]:
-        return [(names, sum(share[name] for name in names), sum(effect[name] for name in names)) for names in chosen]
+    def summed(chosen: list[tuple[str, ...]], of: Mapping[str, float]) -> np.ndarray:
+        return np.array([sum(of[name] for name in names) for names in chosen])
 
-    ranked = []
-    taken = summed([(), *_upto(2, ins)])
-    for out, gained, caused in summed(_upto(2, outs)):
-        for into, given, spared in taken:
-            gain = gained - given
-            if gain > least:
-                worth = gain / (1.0 + math.exp(min(50.0, (caused - spared) / model.noise)))
-                ranked.append((worth, out, into, gain))
-    ranked.sort(key=lambda entry: (-entry[0], entry[1:3]))
+    leaving, taken = _upto(2, outs), [(), *_upto(2, ins)]
+    gains = summed(leaving, share)[:, None] - summed(taken, share)
+    caused = summed(leaving, effect)[:, None] - summed(taken, effect)
+    worths = np.where(gains > least, gains / (1.0 + np.exp(np.minimum(50.0, caused / model.noise))), -math.inf)
+    on = int8_in(best.recipe)
     found, value = None, 0.0
-    for _, out, into, gain in ranked[:_LOOKED_AT]:
-        recipe = compose(space, settings, floats=set(floats).difference(out).union(into), glue=glue)
-        chance = model.chance(recipe)
-        if recipe not in history.scored and chance >= _LITTLE and chance * gain > value:
-            found, value = recipe, chance * gain
+    for one, other in _largest(worths, _LOOKED_AT, lambda place: (leaving[place[0]], taken[place[1]])):
+        out, into, gain = leaving[one], taken[other], float(gains[one, other])
+        chance = model.chance_of(on.union(out).difference(into))
+        if chance >= _LITTLE and chance * gain > value:
+            recipe = compose(space, settings, floats=set(floats).difference(out).union(into), glue=glue)
+            if recipe not in history.scored:
+                found, value = recipe, chance * gain
     return found
+
+
+def _largest(
+    values: np.ndarray, count: int, then: Callable[[tuple[int, int]], tuple[tuple[str, ...], ...]]
+) -> list[tuple[int, int]]:
+    """Row and column of the largest finite values, the largest first, equal ones in the order of `then`."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return []
+    least = np.partition(finite, -min(count, finite.size))[-min(count, finite.size)]
+    places = [(int(row), int(column)) for row, column in np.argwhere(values >= least)]
+    return sorted(places, key=lambda place: (-values[place], then(place)))[:count]
 
 
 def _elsewhere(history: History, best: Outcome, sensitivity: Mapping[str, float]) -> Recipe | None:

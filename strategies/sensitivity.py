@@ -20,10 +20,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from .base import History, Probe, Recipe, Space
-from .recipes import Settings, compose, floats_of, price, settings_of
+from .recipes import Settings, compose, floats_of, price, remembered, settings_of
 from .replay import Procedure
 
 Mode = Literal["alone", "restored", "both"]
@@ -50,7 +51,7 @@ def sensitivities(
 ) -> Procedure[dict[str, float]]:
     """Probe what each free layer costs under these settings; at least a tiny value each."""
     values = {}
-    for recipe in _recipes(history.space, settings, mode):
+    for recipe in _asked(history.space, settings, mode).recipes:
         values[recipe] = yield Probe(kind, recipe, _PHASE)
     return _read(history.space, settings, mode, values) or {}
 
@@ -90,32 +91,55 @@ def order(space: Space, sensitivity: Mapping[str, float], names: Collection[str]
     return sorted(names, key=lambda name: (-sensitivity.get(name, _TINY) / price(space, name), place[name]))
 
 
-def _recipes(space: Space, settings: Settings, mode: Mode) -> list[Recipe]:
-    """All that a mode has to probe."""
-    found = []
-    if mode != "restored":
-        if len(space.layers) > len(space.free_layers):  # what is fixed to int8 is in every probe
-            found.append(only(space, settings))
-        found += [only(space, settings, name) for name in space.free_layers]
-    if mode != "alone":
-        found += [compose(space, settings), *(without(space, settings, name) for name in space.free_layers)]
-    return found
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """All that a mode has to probe. `alone` and `without` are of the free layers, in their order, or empty.
+
+    Attributes:
+        ground: Every free layer in float; None where that is the float model, or not asked.
+    """
+
+    ground: Recipe | None
+    alone: tuple[Recipe, ...]
+    whole: Recipe | None
+    without: tuple[Recipe, ...]
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        return tuple(recipe for recipe in (self.ground, *self.alone, self.whole, *self.without) if recipe is not None)
+
+
+def _asked(space: Space, settings: Settings, mode: Mode) -> _Asked:
+    """Remembered: a replay asks for it at every step."""
+    return remembered(space, (mode, tuple(settings.items())), lambda: _asked_anew(space, settings, mode))
+
+
+def _asked_anew(space: Space, settings: Settings, mode: Mode) -> _Asked:
+    names = space.free_layers
+    single, restored = mode != "restored", mode != "alone"
+    fixed = len(space.layers) > len(names)  # what is fixed to int8 is in every probe
+    return _Asked(
+        ground=only(space, settings) if single and fixed else None,
+        alone=tuple(only(space, settings, name) for name in names) if single else (),
+        whole=compose(space, settings) if restored else None,
+        without=tuple(without(space, settings, name) for name in names) if restored else (),
+    )
 
 
 def _read(space: Space, settings: Settings, mode: Mode, values: Mapping[Recipe, float]) -> dict[str, float] | None:
     """The sensitivities by these probes, None where one is missing."""
-    if not all(recipe in values for recipe in _recipes(space, settings, mode)):
+    asked = _asked(space, settings, mode)
+    if not all(recipe in values for recipe in asked.recipes):
         return None
-    ground, whole = values.get(only(space, settings), 0.0), values.get(compose(space, settings), 0.0)
-    found = {}
-    for name in space.free_layers:
-        parts = []
-        if mode != "restored":
-            parts.append(_rise(ground, values[only(space, settings, name)]))
-        if mode != "alone":
-            parts.append(_rise(values[without(space, settings, name)], whole))
-        found[name] = max(sum(parts) / len(parts), _TINY)
-    return found
+    ground = values[asked.ground] if asked.ground is not None else values.get(only(space, settings), 0.0)
+    parts = []
+    if asked.alone:
+        parts.append([_rise(ground, values[recipe]) for recipe in asked.alone])
+    if asked.whole is not None:
+        whole = values[asked.whole]
+        parts.append([_rise(values[recipe], whole) for recipe in asked.without])
+    names = space.free_layers
+    return {name: max(sum(each) / len(each), _TINY) for name, each in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def _rise(before: float, after: float) -> float:

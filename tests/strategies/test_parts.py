@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -110,6 +111,43 @@ def test_the_drop_model_learns_a_layer_that_the_probes_miss():
     harmless = compose(problem.space, chosen, floats=problem.space.layers[:5])
     assert model.chance(harmless) > 4 * model.chance(everything)
     assert fit(problem.history(), chosen, found) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_drop_model_is_the_textbook_s(seed):
+    """Evidence and posterior by dense solves (Bishop 2006, eq. 3.50 to 3.54 and 2.43), the best of the same grid."""
+    problem = Problem(make_space(12, seed=seed), seed=seed, total=2.0)
+    chosen = activation_settings(problem.space)[4]
+    rng = np.random.default_rng(seed)
+    found = {name: float(value) for name, value in zip(problem.space.layers, rng.lognormal(size=12), strict=True)}
+    subsets = [compose(problem.space, chosen)]
+    while len(subsets) < 40:
+        floats = [name for name in problem.space.layers if rng.random() < 0.3]
+        subsets = list(dict.fromkeys([*subsets, compose(problem.space, chosen, floats=floats)]))
+    history = problem.history(trials=tuple(problem.outcome(i, Score(recipe, "x")) for i, recipe in enumerate(subsets)))
+    rate, target = 0.01, history.target
+    model = fit(history, chosen, found, rate)
+    names = list(model.place)
+    prior = np.array([rate * found.get(name, 0.0) for name in names])
+    rows = np.array([[float(recipe[name] == "int8") for name in names] for recipe in subsets])
+    drops = np.minimum([trial.drop for trial in history.trials], 4.0 * target)
+    known = []
+    for scale, noise in itertools.product((0.25, 0.5, 1.0, 2.0), (0.03, 0.1, 0.2, 0.4)):
+        before = np.diag(scale**2 * (prior**2 + (0.1 * target) ** 2))
+        errors = np.diag((noise * target + 0.3 * np.maximum(drops - target, 0.0)) ** 2)
+        total = rows @ before @ rows.T + errors
+        residual = drops - rows @ prior
+        evidence = -residual @ np.linalg.solve(total, residual) - np.linalg.slogdet(total)[1]
+        covariance = np.linalg.inv(np.linalg.inv(before) + rows.T @ np.linalg.inv(errors) @ rows)
+        mean = covariance @ (np.linalg.inv(before) @ prior + rows.T @ np.linalg.inv(errors) @ drops)
+        known.append((evidence, noise * target, mean, covariance))
+    _, noise, mean, covariance = max(known, key=lambda entry: entry[0])
+    assert model.noise == pytest.approx(noise)
+    assert model.mean == pytest.approx(mean, rel=1e-6, abs=1e-12)
+    assert np.allclose(model.covariance, covariance, rtol=1e-6, atol=1e-14)
+    row = rows[5]
+    beyond = (row @ mean - target) / np.sqrt(row @ covariance @ row + noise**2)
+    assert model.chance(subsets[5]) == pytest.approx(NormalDist().cdf(-beyond), rel=1e-6, abs=1e-12)
 
 
 @pytest.mark.parametrize("propose", [lambda history: Sampling().tpe(history), random], ids=["tpe", "random"])

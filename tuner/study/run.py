@@ -60,8 +60,8 @@ class Run:
             max_trials=request.max_trials,
             here=self.clocked_on,
         )
-        usable = {record.number for record in self.usable()}
-        trials = tuple(trial for trial in whole.trials if trial.number in usable)
+        like = {record.number for record in self.comparable()}
+        trials = tuple(trial for trial in whole.trials if trial.number in like)
         return replace(whole, trials=trials, pareto=self.inputs.pareto, patience=request.patience)
 
     @property
