@@ -154,7 +154,7 @@ class Build:
         writer.add("DequantizeLinear", [quantized, scale, zero_point], self._dequantized[tensor])
 
     def _written(self, tensor: str, made: Quantization) -> Quantization:
-        """The same, or with the least scale that ONNX Runtime's integer Softmax can write where it makes one."""
+        """The same, or with the scale that ONNX Runtime's integer Softmax can write where it makes one."""
         index = self._builder.index
         producer = index.producer.get(tensor)
         if not self._for_cpu_kernels or producer is None or index.graph.node[producer].op_type != "Softmax":
@@ -162,8 +162,7 @@ class Build:
         fed = self._builder.guards.from_integers(index.graph.node[producer].input[0], self._placement)
         if producer not in self._placement.int8_nodes and not fed:
             return made
-        scale = np.maximum(made.scale, scales.SOFTMAX)
-        return Quantization(np.asarray(scale, np.float32), made.zero_point, made.dtype)
+        return Quantization(np.asarray(scales.SOFTMAX), np.zeros_like(made.zero_point), made.dtype)
 
     def _nothing(self, tensor: str) -> str:
         """A dequantized 0 for the lookup that writes a tensor."""
@@ -424,7 +423,8 @@ class Build:
         readers = index.consumers.get(output, [])
         only_q = output in self._placement.pairs and all(i in self._placement.int8_nodes for i in readers)
         only_q = only_q and (node.op_type == "Relu" or output in self._builder.clips)  # else it may end past the Clip
-        if output in self._placement.replaced or (only_q and output not in index.outputs):
+        kept = index.outputs.intersection((output, node.input[0]))  # both would be gone in the kernel
+        if output in self._placement.replaced or (only_q and not kept):
             return
         if node.op_type == "Relu":
             node.op_type = "Max"

@@ -172,9 +172,9 @@ class Builder:
             for i in layer.tail:
                 if i in self.bias_adds and self.rank(layer.inputs[0]) == 2:
                     end = i  # one kernel with its MatMul
-            reader = self.index.sole_consumer(nodes[end].output[0])
-            if reader is not None and nodes[reader].op_type in ("Relu", "Clip"):
-                found.append((reader, layer))
+            readers = self.index.consumers.get(nodes[end].output[0], [])
+            if len(readers) == 1 and nodes[readers[0]].op_type in ("Relu", "Clip"):
+                found.append((readers[0], layer))
         return found
 
     def _clip(self, layer: Layer) -> tuple[float | None, float | None] | None:

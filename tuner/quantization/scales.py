@@ -13,9 +13,9 @@ TINY = np.float32(2.0**-64)
 """No scale is smaller, so that a product of two is a normal float32 number."""
 
 SOFTMAX = np.float32(2.0**-8)
-"""Least scale of an integer Softmax's output. ONNX Runtime's QLinearSoftmax (1.31) computes (e/scale + Σe/2) / Σe in
-uint32, the exponentials e up to min(2²³, 2³²/n) for n values; below this scale that overflows for some n and answers
-noise."""
+"""Scale of an integer Softmax's output. ONNX Runtime's QLinearSoftmax (1.31) computes (e·⌊1/scale⌋ + Σe/2) / Σe in
+uint32, the exponentials e up to min(2²³, 2³²/n) for n values: a smaller scale overflows for some n and answers noise,
+one whose inverse is no integer is rounded to it."""
 
 _INT32_MAX = 2**31 - 1
 _HALF_A_STEP = 0.499  # a little less, against a tie that rounds the wrong way

@@ -43,7 +43,7 @@ def test_nothing_overflows(size, tmp_path):
     made = softmax(size, tmp_path)
     candidate = made.builder.build(made.recipe(glue="int8"))
     for before, after in zip(made.float_outputs(), made.outputs(candidate), strict=True):
-        assert np.abs(before[0] - after[0]).max() <= 3.0 * 2 * scales.SOFTMAX
+        assert np.abs(before[0] - after[0]).max() <= 3.0 * 1.5 * scales.SOFTMAX
 
 
 def test_overrides_go_no_further(made):
