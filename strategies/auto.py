@@ -5,6 +5,7 @@ from __future__ import annotations
 from .base import Action, History, Outcome, Recipe, Score
 from .bisection import bisect, prefixes
 from .calibrators import recalibrate
+from .corrections import correct
 from .pareto import Pareto
 from .polish import incumbent, polish
 from .pruning import prune
@@ -39,6 +40,7 @@ class Auto:
     4. Polish: what two models, of time and drop, still hold for faster; then each float layer by itself (`polish.py`).
 
     With layers' own calibrators on offer the most sensitive layers get theirs after the screening (`calibrators.py`).
+    Where the target is still missed, weights and biases are corrected before any layer falls back (`corrections.py`).
     Where the front of cost against drop is asked for, all this is `pareto`'s business instead.
 
     The last step is a function of the history as it stands, all before is replayed from it at each call.
@@ -75,6 +77,7 @@ def _procedures(history: History) -> Procedure[Outcome | None]:
     space = history.space
     screened = yield from screen(history)
     best = yield from recalibrate(history, screened.outcome)
+    best = yield from correct(history, best)
     sensitivity: dict[str, float] = {}
     infeasible: tuple[Recipe, ...] = ()
     if not holds(history, best):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .base import History, Outcome, Recipe, Space
 from .bisection import bisect
 from .calibrators import recalibrate
+from .corrections import correct
 from .recipes import Settings, drop_of, glue_of, holds, int8_in, remembered, settings_of
 from .replay import Procedure, distance
 from .screening import Screened, screen
@@ -47,7 +48,7 @@ def hold(history: History) -> Procedure[Timed]:
     on = int8_in(found.recipe)
     rewrites = found.clock.settings
     screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
-    best = yield from recalibrate(history, screened.outcome)
+    best = yield from correct(history, (yield from recalibrate(history, screened.outcome)))
     if holds(history, best) or not space.free_layers:
         return Timed(found.clock, best if holds(history, best) else None, {})
     settings = settings_of(best.recipe)

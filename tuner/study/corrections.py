@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 from ...errors import AutoquantError, OptionError, StudyError
 from ...evaluators.base import Feed
 from ...evaluators.session import open_session
-from ..calibration.moments import Moment, moments
-from ..calibration.rows import Form
 from ..quantization import vault
 from ..quantization.corrections import Kept, Wanted
+from ..quantization.passes import Passes
 from . import baseline as baselines
 from . import database
 from .baseline import Baseline
@@ -25,18 +23,13 @@ from .store import Store
 
 CORRECTION = "correction/"
 """Study attribute of a result, by its key: the file that holds it, its folder, the layer, the seconds it took."""
-HESSIAN_BYTES = 1 << 30
-"""Hessians held at once. What does not fit is left to another pass."""
 
 
 class Computed:
     """Results of a running study: those it has, and those that the calibration samples give.
 
-    The pass over the samples is made when the first result is asked for that is not there; the first of many layers
-    that needs a Hessian brings those of the layers behind it along.
-
     Attributes:
-        seconds: Spent so far on passes and roundings.
+        seconds: Spent so far on computing.
     """
 
     def __init__(self, inputs: Inputs, store: Store, measured: Baseline, samples: int, observer: Observer) -> None:
@@ -44,12 +37,19 @@ class Computed:
         self._inputs = inputs
         self._store = store
         self._measured = measured
-        self._samples = samples
         self._observer = observer
         self._folder = inputs.out / CORRECTIONS
-        self._moments: dict[Form, Moment] = {}
-        self._with_hessian: dict[Form, Moment] = {}
-        self.seconds = 0.0
+        self._passes = Passes(
+            self._feeds,
+            partial(open_session, device=inputs.bench.device, threads=inputs.request.threads),
+            samples,
+            inputs.request.seed,
+            lambda done: observer(Progressed(done)),
+        )
+
+    @property
+    def seconds(self) -> float:  # noqa: D102 - see the class
+        return self._passes.seconds
 
     def get(self, wanted: Wanted) -> Kept:
         """The result, from this study, from a sibling, or computed and kept.
@@ -65,45 +65,18 @@ class Computed:
                 if self._store.get(name) != held or Path(held["folder"]) != self._folder.resolve():
                     self._keep(name, {**held, "file": vault.save(self._folder, values)})
                 return Kept(values, held["file"])
-        began = time.perf_counter()
-        values = wanted.compute(self._known(wanted))
+        before = self.seconds
+        values = self._passes.get(wanted).values
         file = vault.save(self._folder, values)
-        spent = time.perf_counter() - began
-        self.seconds += spent
-        self._keep(name, {"file": file, "layer": wanted.layer, "seconds": round(spent, 4)})
+        self._keep(name, {"file": file, "layer": wanted.layer, "seconds": round(self.seconds - before, 4)})
         return Kept(values, file)
 
     def _keep(self, name: str, held: Mapping[str, Any]) -> None:
         self._store.put({name: {**held, "folder": str(self._folder.resolve())}})
 
-    def _known(self, wanted: Wanted) -> Mapping[Form, Moment]:
-        """The moments it needs, after a pass where some are missing."""
-        known, needed = self._moments, [wanted.form] if wanted.form else []
-        hessians: list[Form] = []
-        if wanted.rounding is not None:
-            known, needed = self._with_hessian, list(wanted.readers)
-            hessians = _fitting(wanted, needed)
-        if any(form not in known for form in needed):
-            self._observer(Noted("a pass over the calibration samples, for the corrections of weights and biases"))
-            self._with_hessian.clear()
-            found = moments(
-                wanted.model,
-                wanted.forms,
-                self._feeds(),
-                open_session=partial(
-                    open_session, device=self._inputs.bench.device, threads=self._inputs.request.threads
-                ),
-                hessians=hessians,
-                samples=self._samples,
-                seed=self._inputs.request.seed,
-                progress=lambda done: self._observer(Progressed(done)),
-            )
-            self._moments.update((form, Moment(moment.mean)) for form, moment in found.items())
-            self._with_hessian.update((form, found[form]) for form in hessians)
-        return known
-
     def _feeds(self) -> Iterable[Feed]:
         """The calibration samples once more; those of the evaluation are recorded again in a resumed run."""
+        self._observer(Noted("a pass over the calibration samples, for the corrections of weights and biases"))
         feeds: Iterable[Feed] | None = self._inputs.evaluation.calibration()
         if feeds is not None:
             return feeds
@@ -180,16 +153,3 @@ def _of_study(store: Store, key: str) -> tuple[str, Sequence[Path]] | None:
     file = database.file_of(store.url)
     folders = [Path(held["folder"])]
     return held["file"], [file.parent / CORRECTIONS, *folders] if file is not None else folders
-
-
-def _fitting(wanted: Wanted, needed: Sequence[Form]) -> list[Form]:
-    """The forms whose Hessians are collected together: the needed ones, and as many behind them as there is room."""
-    every = list(wanted.hessians)
-    start = min((every.index(form) for form in needed), default=0)
-    room = HESSIAN_BYTES // 4 - sum(wanted.hessians[form] for form in needed)
-    chosen = list(needed)
-    for form in [*every[start:], *every[:start]]:
-        if form not in chosen and wanted.hessians[form] <= room:
-            chosen.append(form)
-            room -= wanted.hessians[form]
-    return chosen

@@ -1,0 +1,188 @@
+"""What corrections of weights and biases bring: `python -m benchmarks.corrections minilm_sentiment --samples 400`.
+
+All layers in int8, glue in float, under the calibrator of least distance. For each of several disjoint parts of the
+calibration samples: the drop and the output distance of every combination of corrections, the distance with nothing
+but the weights rounded, and what each correction costs in seconds against one evaluation. Writes results/corrections_<task>[_per_tensor].json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from autoquant.evaluators.base import Feed
+from autoquant.evaluators.distance import distance, outputs
+from autoquant.evaluators.evaluation import load_evaluation
+from autoquant.evaluators.feeds import inputs_of_file
+from autoquant.evaluators.session import open_session
+from autoquant.strategies.base import (
+    BIAS,
+    BIASES,
+    CALIBRATOR,
+    GLOBAL_CHOICES,
+    GRANULARITIES,
+    LAYER,
+    ROUNDING,
+    ROUNDINGS,
+    WEIGHT_GRANULARITY,
+    WEIGHT_RANGE,
+    WEIGHT_RANGES,
+    Recipe,
+)
+from autoquant.strategies.recipes import activation_settings, compose
+from autoquant.tuner.calibration.collect import collect
+from autoquant.tuner.calibration.compute import compute_ranges
+from autoquant.tuner.graph.analyse import analyse
+from autoquant.tuner.graph.load import load
+from autoquant.tuner.quantization import halves
+from autoquant.tuner.quantization.builder import Builder
+from autoquant.tuner.quantization.passes import Passes
+from autoquant.tuner.study import feeds as kept
+from autoquant.tuner.study.space import build_space
+from autoquant.tuner.targets import profiles
+
+from .environment import default_tasks, environment, folders, write
+
+NONE = {WEIGHT_RANGE: WEIGHT_RANGES[0], ROUNDING: ROUNDINGS[0], BIAS: BIASES[0]}
+COMBINATIONS = [
+    dict(zip((WEIGHT_RANGE, ROUNDING, BIAS), chosen, strict=True))
+    for chosen in product(WEIGHT_RANGES, ROUNDINGS, BIASES)
+]
+
+
+def named(corrections: dict[str, str]) -> str:
+    """A combination in one word."""
+    words = [corrections[WEIGHT_RANGE]] if corrections[WEIGHT_RANGE] != "minmax" else []
+    words += [corrections[ROUNDING]] if corrections[ROUNDING] != "nearest" else []
+    words += ["bias"] if corrections[BIAS] == "on" else []
+    return "+".join(words) or "none"
+
+
+class Part:
+    """One part of the calibration samples, and what is built from it."""
+
+    def __init__(self, folder: Path, feeds: Sequence[Feed], granularity: str, threads: int) -> None:
+        path = folder / "model.onnx"
+        self._path, self._threads, self._granularity = path, threads, granularity
+        self._model = load(path)
+        self._analysis = analyse(self._model)
+        self._opener = partial(open_session, threads=threads)
+        self._feeds = feeds
+        self._statistics = collect(self._model, self._analysis.tensors, feeds, open_session=self._opener)
+        self._ranges = compute_ranges(self._statistics)
+        self.builder, self.passes = self.fresh()
+        self.space = build_space(
+            self._analysis, profiles.get("cpu"), calibrated=set(self._ranges.values), faulty=self.builder.faults
+        )
+
+    def fresh(self) -> tuple[Builder, Passes]:
+        """A builder that has computed nothing yet."""
+        passes = Passes(lambda: self._feeds, self._opener, self._statistics.samples)
+        return Builder(self._model, self._analysis, self._ranges, profiles.get("cpu"), passes), passes
+
+    def recipe(self, settings: dict[str, str], corrections: dict[str, str]) -> Recipe:
+        """All layers in int8."""
+        return compose(self.space, {**settings, WEIGHT_GRANULARITY: self._granularity, **corrections})
+
+    def weights_only(self, recipe: Recipe) -> Any:
+        """A session of the float model with a recipe's rounded weights."""
+        candidate = halves.weights_only(self.builder.build(recipe, simulate=True))
+        return open_session(candidate.skeleton(), weights=candidate.weights, threads=self._threads)
+
+    def session(self, recipe: Recipe) -> Any:
+        """A session of a recipe's model."""
+        candidate = self.builder.build(recipe)
+        return open_session(candidate.skeleton(), weights=candidate.weights, threads=self._threads)
+
+
+def measure(folder: Path, samples: int, parts: int, granularity: str, threads: int) -> dict[str, Any]:
+    """The figures of one task."""
+    path = folder / "model.onnx"
+    evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
+    given = evaluation.calibration()
+    assert given is not None
+    assert evaluation.num_samples is not None
+    sampler = kept.Sampler(inputs_of_file(path), 0)
+    feeds = list(sampler.watch(given))
+    float_session = open_session(path, threads=threads)
+    probes = kept.telling(sampler.kept, float_session)
+    reference = outputs(float_session, probes)
+    count = min(samples or evaluation.num_samples, evaluation.num_samples)
+    indices = np.sort(np.random.default_rng(0).permutation(evaluation.num_samples)[:count])
+    began = time.perf_counter()
+    baseline = evaluation.score_some(float_session, indices)
+    seconds = {"evaluation": (time.perf_counter() - began) * evaluation.num_samples / count}
+    assert baseline is not None
+    order = np.random.default_rng(0).permutation(len(feeds))
+    found: dict[str, list[dict[str, float]]] = {named(corrections): [] for corrections in COMBINATIONS}
+    settings: dict[str, str] = {}
+    for number in range(parts):
+        part = Part(folder, [feeds[i] for i in np.sort(order[number::parts])], granularity, threads)
+        if not settings:
+            tried = [
+                (distance(reference, outputs(part.session(part.recipe(candidate, NONE)), probes)), place, candidate)
+                for place, candidate in enumerate(activation_settings(part.space))
+            ]
+            settings = min(tried, key=lambda entry: entry[:2])[2]
+            print(folder.name, {name: settings[name] for name in list(GLOBAL_CHOICES)[:2]}, flush=True)
+            seconds |= costs(part, settings)
+        for corrections in COMBINATIONS:
+            recipe = part.recipe(settings, corrections)
+            alone = distance(reference, outputs(part.weights_only(recipe), probes))
+            session = part.session(recipe)
+            far = distance(reference, outputs(session, probes))
+            scores = evaluation.score_some(session, indices)
+            assert scores is not None
+            figures = {"drop": float(np.mean(baseline - scores)), "distance": far, "weights": alone}
+            found[named(corrections)].append(figures)
+            print(folder.name, number, f"{named(corrections):14s}", figures, flush=True)
+    return {
+        "environment": environment(),
+        "task": folder.name,
+        "granularity": granularity,
+        "calibrator": settings[CALIBRATOR],
+        "layers": sum(name.startswith(LAYER) for name in part.space.layers),
+        "baseline": float(np.mean(baseline)),
+        "samples": count,
+        "combinations": found,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def costs(part: Part, settings: dict[str, str]) -> dict[str, float]:
+    """Seconds of a first build with each correction beyond one without."""
+    found = {}
+    for corrections in ({}, {WEIGHT_RANGE: "mse"}, {BIAS: "on"}, {ROUNDING: "gptq"}):
+        builder, _ = part.fresh()
+        whole = {**NONE, **corrections}
+        began = time.perf_counter()
+        builder.build(part.recipe(settings, whole))
+        found[named(whole)] = time.perf_counter() - began
+    plain = found.pop("none")
+    return {name: value - plain for name, value in found.items()}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", nargs="*", help="tasks, all by default")
+    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
+    parser.add_argument("--samples", type=int, default=0, help="evaluation samples, all by default")
+    parser.add_argument("--parts", type=int, default=3, help="parts of the calibration samples")
+    parser.add_argument("--granularity", choices=GRANULARITIES, default=GRANULARITIES[0])
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    for folder in folders(given.tasks, given.task):
+        figures = measure(folder, given.samples, given.parts, given.granularity, given.threads)
+        ending = "" if given.granularity == GRANULARITIES[0] else f"_{given.granularity}"
+        print(write(f"corrections_{folder.name}{ending}", figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Corrections of weights and biases: better rounding for the recipe as it is, chosen by label-free probes."""
+
+from __future__ import annotations
+
+from .base import BIAS, BIASES, ROUNDING, ROUNDINGS, WEIGHT_RANGE, WEIGHT_RANGES, History, Outcome
+from .recipes import drop_of, holds, int8_in
+from .replay import Procedure, distance, score
+
+CORRECTIONS = {WEIGHT_RANGE: WEIGHT_RANGES[1], BIAS: BIASES[1], ROUNDING: ROUNDINGS[1]}
+"""Parameter → what corrects, the cheapest first."""
+_WORTH = 0.01
+
+
+def correct(history: History, outcome: Outcome) -> Procedure[Outcome]:
+    """Correct a recipe that misses the target, and score it.
+
+    Each correction is probed alone on the recipe; then, from the best one on, each other one is added that lowers the
+    distance by 1 % or more, the best first. Only the combination is a trial: corrections cost a pass over the
+    calibration samples, but no latency.
+
+    Args:
+        history: What is known.
+        outcome: The recipe's own.
+
+    Returns:
+        The better of the two outcomes; the given one where it holds, or where nothing was on offer or of use.
+    """
+    space, recipe = history.space, outcome.recipe
+    left = [name for name, choice in CORRECTIONS.items() if choice in space.offered.get(name, ())]
+    left = [name for name in left if recipe[name] != CORRECTIONS[name]]
+    if not left or holds(history, outcome) or not any(name in int8_in(recipe) for name in space.layers):
+        return outcome
+    best, least = recipe, (yield from distance(recipe, "correct"))
+    while left:
+        tried = []
+        for name in left:
+            corrected = space.canonical(best.replace({name: CORRECTIONS[name]}))
+            tried.append(((yield from distance(corrected, "correct")), name, corrected))
+        value, name, corrected = min(tried, key=lambda entry: entry[0])
+        if not value < least * (1.0 - _WORTH):
+            break
+        best, least = corrected, value
+        left.remove(name)
+    if best == recipe:
+        return outcome
+    again = yield from score(best, "correct")
+    return min(again, outcome, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))

@@ -1,0 +1,125 @@
+"""Corrections of weights and biases, chosen by probes before any layer falls back."""
+
+import dataclasses
+from types import MappingProxyType
+
+import pytest
+from autoquant.strategies import base
+from autoquant.strategies.auto import Auto
+from autoquant.strategies.base import Score, Space
+from autoquant.strategies.corrections import correct
+from autoquant.strategies.recipes import activation_settings, compose, floats_of
+
+from tests.strategies.simulator import Problem, check_contract, make_space, run
+from tests.strategies.test_parts import follow
+
+OF_EACH = {base.WEIGHT_RANGE: base.WEIGHT_RANGES, base.ROUNDING: base.ROUNDINGS, base.BIAS: base.BIASES}
+
+
+def with_corrections(space: Space) -> Space:
+    return Space({**space.choices, **OF_EACH}, {**space.offered, **OF_EACH}, space.shares)
+
+
+class Correctable(Problem):
+    """GPTQ and the biases each take some of the error, ranges of least error add to it."""
+
+    effect = MappingProxyType({base.ROUNDING: 0.5, base.BIAS: 0.8, base.WEIGHT_RANGE: 1.3})
+
+    def _scale(self, recipe):
+        scale = super()._scale(recipe)
+        for name, factor in self.effect.items():
+            if recipe[name] == OF_EACH[name][1]:
+                scale *= factor
+        return scale
+
+
+def correctable(**problem) -> Correctable:
+    return Correctable(with_corrections(make_space(12, seed=4)), seed=4, **{"total": 2.0, **problem})
+
+
+def start(problem: Problem):
+    best = next(s for s in activation_settings(problem.space) if s[base.CALIBRATOR] == problem.best_calibrator)
+    return problem.outcome(0, Score(compose(problem.space, best), "screen"))
+
+
+def test_what_lowers_the_distance_is_combined_and_scored_once():
+    problem = correctable()
+    first = start(problem)
+    assert first.drop > problem.target
+    found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert scored == [found.recipe]
+    assert found.recipe == first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: "on"})
+    assert found.drop < problem.target
+
+
+def test_nothing_is_asked_where_the_target_holds_or_nothing_is_on_offer():
+    problem = correctable()
+    good = dataclasses.replace(start(problem), drop=0.5 * problem.target)
+    assert follow(correct(problem.history(), good), problem) == (good, [])
+    usual = Problem(make_space(12, seed=4), seed=4, total=3.0)
+    missed = start(usual)
+    assert follow(correct(usual.history(), missed), usual) == (missed, [])
+
+
+def test_float_layers_have_nothing_to_correct():
+    problem = correctable()
+    floated = problem.outcome(0, Score(compose(problem.space, {}, floats=problem.space.layers), "float"))
+    missed = dataclasses.replace(floated, drop=2.0 * problem.target)
+    assert follow(correct(problem.history(), missed), problem) == (missed, [])
+
+
+def test_nothing_is_scored_where_no_probe_is_better():
+    class Hopeless(Correctable):
+        effect = MappingProxyType({base.ROUNDING: 0.995, base.BIAS: 1.0, base.WEIGHT_RANGE: 1.3})
+
+    problem = Hopeless(with_corrections(make_space(12, seed=4)), seed=4, total=2.0)
+    first = start(problem)
+    assert follow(correct(problem.history(), first), problem) == (first, [])
+
+
+def test_the_first_recipe_stays_where_the_metric_disagrees():
+    class Contrary(Correctable):
+        def drop(self, recipe):
+            return super().drop(recipe) + (0.1 if recipe[base.ROUNDING] == "gptq" else 0.0)
+
+    problem = Contrary(with_corrections(make_space(12, seed=4)), seed=4, total=2.0)
+    first = start(problem)
+    found, scored = follow(correct(problem.history(), first), problem)
+    assert len(scored) == 1
+    assert found is first
+
+
+@pytest.mark.parametrize("objective", ["ops", "latency"])
+def test_auto_corrects_before_layers_fall_back(objective):
+    problem = correctable(objective=objective)
+    done = run(problem, Auto(), max_trials=12)
+    assert done.best is not None
+    assert done.best.recipe[base.ROUNDING] == "gptq"
+    first = next(trial for trial in done.history.trials if trial.phase == "correct")
+    assert problem.history().feasible(first)
+    assert done.first_feasible <= 5
+    if objective == "ops":
+        assert not floats_of(problem.space, first.recipe)
+
+
+@pytest.mark.parametrize("objective", ["ops", "latency"])
+def test_what_still_misses_falls_back_from_the_corrected_recipe(objective):
+    problem = correctable(total=6.0, objective=objective)
+    done = run(problem, Auto(), max_trials=30)
+    bisected = [trial for trial in done.history.trials if trial.phase == "bisect"]
+    assert bisected
+    assert all(trial.recipe[base.ROUNDING] == "gptq" for trial in bisected)
+    assert done.best is not None
+
+
+@pytest.mark.parametrize("objective", ["ops", "latency"])
+def test_replayable(objective):
+    check_contract(Auto, correctable(total=3.0, jitter=0.2, objective=objective), max_trials=14)
+
+
+def test_corrections_of_no_layer_are_one_recipe():
+    space = with_corrections(make_space(3))
+    floats = dict.fromkeys(space.layers, "fp32")
+    odd = {base.ROUNDING: "gptq", base.BIAS: "on", base.WEIGHT_RANGE: "mse"}
+    assert space.canonical({**floats, **odd}) == space.canonical(floats)
+    assert space.canonical(odd) != space.canonical({})

@@ -1,0 +1,95 @@
+"""Corrections computed from calibration samples: passes over these, made when a result is asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ...evaluators.base import Feed
+from ..calibration.collect import OpenSession
+from ..calibration.moments import Moment, moments
+from ..calibration.rows import Form
+from .corrections import Kept, Wanted
+
+HESSIAN_BYTES = 1 << 30
+"""Hessians held at once. What does not fit is left to another pass."""
+
+
+class Passes:
+    """A source that computes. One pass brings all means; the first layer that needs a Hessian, those behind it too.
+
+    Args:
+        feeds: The calibration samples, from the beginning at every call.
+        open_session: As for `collect`.
+        samples: As for `moments`.
+        seed: As for `moments`.
+        progress: As for `moments`.
+
+    Attributes:
+        seconds: Spent so far.
+    """
+
+    def __init__(
+        self,
+        feeds: Callable[[], Iterable[Feed]],
+        open_session: OpenSession,
+        samples: int,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._feeds = feeds
+        self._open_session = open_session
+        self._samples = samples
+        self._seed = seed
+        self._progress = progress
+        self._means: dict[Form, Moment] = {}
+        self._with_hessian: dict[Form, Moment] = {}
+        self.seconds = 0.0
+
+    def get(self, wanted: Wanted) -> Kept:
+        """The result.
+
+        Raises:
+            CalibrationError: As `collect`.
+        """
+        began = time.perf_counter()
+        try:
+            return Kept(wanted.compute(self._known(wanted)))
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def _known(self, wanted: Wanted) -> Mapping[Form, Moment]:
+        """The moments it needs, after a pass where some are missing."""
+        known, needed = self._means, [wanted.form] if wanted.form else []
+        hessians: list[Form] = []
+        if wanted.rounding is not None:
+            known, needed = self._with_hessian, list(wanted.readers)
+            hessians = _fitting(wanted, needed)
+        if any(form not in known for form in needed):
+            self._with_hessian.clear()  # before the next ones need the room
+            found = moments(
+                wanted.model,
+                wanted.forms,
+                self._feeds(),
+                open_session=self._open_session,
+                hessians=hessians,
+                samples=self._samples,
+                seed=self._seed,
+                progress=self._progress,
+            )
+            self._means.update((form, Moment(moment.mean)) for form, moment in found.items())
+            self._with_hessian.update((form, found[form]) for form in hessians)
+        return known
+
+
+def _fitting(wanted: Wanted, needed: Sequence[Form]) -> list[Form]:
+    """The forms whose Hessians are collected together: the needed ones, and as many behind them as there is room."""
+    every = list(wanted.hessians)
+    start = min((every.index(form) for form in needed), default=0)
+    room = HESSIAN_BYTES // 4 - sum(wanted.hessians[form] for form in needed)
+    chosen = list(needed)
+    for form in [*every[start:], *every[:start]]:
+        if form not in chosen and wanted.hessians[form] <= room:
+            chosen.append(form)
+            room -= wanted.hessians[form]
+    return chosen
