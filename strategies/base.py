@@ -20,6 +20,8 @@ REWRITE = "rewrite/"
 CALIBRATOR_OF = "calibrator/"
 
 CALIBRATORS = ("minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse")
+IMPORTED = "imported"
+"""A calibrator beside these where `--ranges` brings ranges from a file: theirs."""
 SYMMETRIES = ("asymmetric", "symmetric")
 GRANULARITIES = ("per_channel", "per_tensor")
 WEIGHT_RANGES = ("minmax", "mse")

@@ -16,7 +16,7 @@ from tests import task
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(autoquant.__all__) == ["AutoquantError", "Result", "__version__", "recover", "tune"]
+    assert sorted(autoquant.__all__) == ["AutoquantError", "Result", "__version__", "export", "recover", "tune"]
     for name in autoquant.__all__:
         assert getattr(autoquant, name) is not None
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import recover, tune
+    from .api import export, recover, tune
     from .errors import AutoquantError
     from .tuner.study.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["AutoquantError", "Result", "__version__", "recover", "tune"]
+__all__ = ["AutoquantError", "Result", "__version__", "export", "recover", "tune"]
 
 # Loaded when first asked for: `import autoquant` and `autoquant --help` stay quick.
 _HOME = {
     "tune": ".api",
+    "export": ".api",
     "recover": ".api",
     "AutoquantError": ".errors",
     "Result": ".tuner.study.result",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import onnx
 
+from .tuner.report.records import export as export_record
 from .tuner.report.run import tune_and_report
 from .tuner.study.events import Observer, ignore
 from .tuner.study.export import export_trial
@@ -41,6 +42,7 @@ def tune(
     fix: Mapping[str, str] | None = None,
     per_layer_calibrators: bool = False,
     warm: Sequence[str | Path] = (),
+    ranges: str | Path | None = None,
     storage: str | None = None,
     study_name: str | None = None,
     fresh: bool = False,
@@ -61,6 +63,7 @@ def tune(
         race: Stop a trial as soon as its samples show, at confidence 1 − `alpha`, that it cannot hold the target.
         holdout: Part of the samples, as `"20%"` or 0.2, kept from the search for one final confirmation.
         warm: recipe.json files whose recipes are scored first (`--from`).
+        ranges: File of activations' ranges that another tool made (`--ranges`).
         observer: Called with the events of `autoquant.tuner.study.events`.
 
     Returns:
@@ -92,6 +95,7 @@ def tune(
         fix=dict(fix or {}),
         per_layer_calibrators=per_layer_calibrators,
         warm=tuple(Path(path) for path in warm),
+        ranges=None if ranges is None else Path(ranges),
         storage=storage,
         study_name=study_name,
         fresh=fresh,
@@ -115,3 +119,28 @@ def recover(
     """
     with open_study(study, study_name) as store, tempfile.TemporaryDirectory() as folder:
         return onnx.load(export_trial(store, trial, Path(folder) / "model.onnx", Path(model)))
+
+
+def export(
+    study: str | Path,
+    out: str | Path,
+    trial: int | Literal["best"] = "best",
+    *,
+    format: str = "qdq",
+    model: str | Path | None = None,
+    study_name: str | None = None,
+) -> Path:
+    """Write any trial's model, or a record of its scales and offsets for another toolchain.
+
+    Args:
+        study: An output folder, a study.db or a storage URL.
+        out: The file to write.
+        trial: Its number, or `best`.
+        format: `qdq`, `tensorrt-cache`, `qnn-encodings` or `json-record`.
+        model: The float ONNX file, None for where it was when the study began.
+
+    Raises:
+        AutoquantError: No such study, trial or format, or the model is not the study's.
+    """
+    with open_study(study, study_name) as store:
+        return export_record(store, trial, Path(out), format, None if model is None else Path(model)).path

@@ -118,6 +118,14 @@ def add_parser(subparsers: Subparsers) -> None:
         help="score the recipe of this recipe.json first; may be of another model or target (repeatable)",
     )
 
+    search.add_argument(
+        "--ranges",
+        type=Path,
+        metavar="FILE",
+        help="ranges that another tool made (TensorRT calibration cache, QNN/AIMET encodings, json-record) as one more "
+        "calibrator, `imported`",
+    )
+
     where = parser.add_argument_group("where it runs")
     where.add_argument("--device", default="auto", metavar="D", help="where trials are scored: auto, cpu, cuda, cuda:1")
     where.add_argument("--target", default="auto", metavar="T", help="what the model is for: auto, cpu, cuda, tensorrt")
@@ -166,6 +174,7 @@ def request(args: argparse.Namespace) -> Request:
         fix=fix,
         per_layer_calibrators=args.per_layer_calibrators,
         warm=tuple(args.warm),
+        ranges=args.ranges,
         storage=args.storage,
         study_name=args.study_name,
         fresh=args.fresh,

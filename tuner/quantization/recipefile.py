@@ -17,6 +17,7 @@ from ...strategies.base import (
     CALIBRATORS,
     GLOBAL_CHOICES,
     GLUE_PRECISIONS,
+    IMPORTED,
     INHERIT,
     LAYER,
     OP,
@@ -158,12 +159,25 @@ def from_json(
                 f"the recipe's {layers[0][0]} is not what its scales were made with, and it holds no others.\n"
                 "Name the study it came from with --study, or edit the scales themselves."
             )
+        _require_imported(recipe, calibrator, ranges)
         return Replay(recipe, {}, ranges, target)
     dtype = target.activation[symmetry]
     overrides = {name: _activation(name, made, dtype) for name, made in activations.items()}
     shapes = {name: tuple(int(n) for n in made.get("shape", ())) for name, made in activations.items()}
     known = Ranges(values={name: {} for name in overrides}, shapes=shapes)
     return Replay(recipe, overrides, ranges or known, target)
+
+
+def _require_imported(recipe: Recipe, calibrator: str, ranges: Ranges) -> None:
+    """Imported ranges that a recipe asks for must be in the study."""
+    wanted = {CALIBRATOR: calibrator, **own(recipe)}
+    if any(IMPORTED not in by for by in ranges.values.values()):
+        for name, value in wanted.items():
+            if value == IMPORTED:
+                raise OptionError(
+                    f"the recipe's {name} is {IMPORTED}, but the study holds no imported ranges.\n"
+                    "Give their file with --ranges, or set another calibrator."
+                )
 
 
 def _require_global(made_with: Mapping[str, Any], symmetry: str, calibrator: str) -> None:
@@ -190,11 +204,11 @@ def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _recipe(parameters: Mapping[str, Any], analysis: Analysis, rewrites: Sequence[str]) -> Recipe:
     """The recipe, each parameter known to the model and each choice possible."""
-    known: dict[str, tuple[str, ...]] = dict(GLOBAL_CHOICES)
+    known: dict[str, tuple[str, ...]] = {**GLOBAL_CHOICES, CALIBRATOR: (*CALIBRATORS, IMPORTED)}
     known.update((REWRITE + name, REWRITE_CHOICES) for name in rewrites)
     known.update((OP + glue.op_type, GLUE_PRECISIONS) for glue in analysis.glue)
     known.update((LAYER + group, PRECISIONS) for group in analysis.groups)
-    known.update((CALIBRATOR_OF + group, (INHERIT, *CALIBRATORS)) for group in analysis.groups)
+    known.update((CALIBRATOR_OF + group, (INHERIT, *CALIBRATORS, IMPORTED)) for group in analysis.groups)
     for name, value in parameters.items():
         if name not in known:
             raise OptionError(

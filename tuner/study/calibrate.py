@@ -14,6 +14,7 @@ from ...evaluators.session import open_session
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
 from ..calibration.ranges import Ranges
+from ..quantization.records.ranges import without
 from . import feeds as kept
 from .attributes import FINGERPRINT
 from .events import Noted, Observer
@@ -96,8 +97,9 @@ def calibrate(
     """
     saved, samples = there.ranges, there.samples
     if saved is not None and samples is not None:
-        store.put({RANGES: saved})
-        return Calibration(Ranges.from_json(saved), *samples)
+        ranges = _with_imported(Ranges.from_json(saved), inputs, observer)
+        store.put({RANGES: ranges.to_json()})
+        return Calibration(ranges, *samples)
     feeds: Iterable[Feed] | None = inputs.evaluation.calibration()
     if feeds is None:
         observer(
@@ -121,11 +123,29 @@ def calibrate(
             "there are no calibration samples: calibration() yielded nothing.\n"
             "Yield 100 to 200 representative inputs as {input name: array}."
         )
+    ranges = _with_imported(ranges, inputs, observer)
     timed = _timed(inputs, sampler.first)
     probes = kept.telling(sampler.kept, inputs.bench.open_file(inputs.model.path))
     kept.save(inputs.out / FEEDS, probes, timed)
     store.put({RANGES: ranges.to_json()})
     return Calibration(ranges, probes, timed)
+
+
+def _with_imported(ranges: Ranges, inputs: Inputs, observer: Observer) -> Ranges:
+    """The ranges with those of `--ranges` as one more calibrator, and without those of a sibling's."""
+    imported = inputs.imported
+    if imported is None:
+        return without(ranges)
+    used = len(imported.spans.keys() & ranges.values.keys())
+    observer(
+        Noted(
+            f"{used} of {len(ranges.values)} tensors have imported ranges ({imported.form} {imported.path.name}), the "
+            "others min-max ranges under this calibrator"
+        )
+    )
+    if imported.model not in ("", inputs.model.fingerprint):
+        observer(Noted(f"{imported.path.name} is of another model with the same tensor names", warning=True))
+    return imported.over(ranges)
 
 
 def _timed(inputs: Inputs, usual: Feed) -> Feed:

@@ -10,6 +10,7 @@ from ...strategies.base import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATOR_OF,
+    IMPORTED,
     INHERIT,
     LAYER,
     WEIGHT_GRANULARITY,
@@ -25,10 +26,11 @@ from ..graph.shapes import tensor_types
 from ..graph.signs import nonnegative
 from ..quantization import recipefile
 from ..quantization.candidate import Candidate, Quantization
-from ..quantization.records.ranges import IMPORTED, Imported, read
+from ..quantization.records.ranges import Imported, read
 from ..quantization.variants import Builders
 from ..targets import profiles
 from ..targets.base import Target
+from .corrections import of_recipe
 from .export import ranges_of, recipe_data
 from .provenance import stamp
 from .store import Store
@@ -89,12 +91,14 @@ def quantize_ranges(
     imported.check(variants)
     mine = imported.alone(_shapes(model), imported.spans.keys() - nonnegative(model))
     overrides: dict[str, Quantization] = {}
+    source = None
     if recipe_path is None:
         profile = profiles.get(target)
         recipe, ranges = all_int8(variants, profile, symmetric=imported.symmetric), mine
     else:
+        data = recipe_data(recipe_path)
         replay = recipefile.from_json(
-            recipe_data(recipe_path),
+            data,
             variants.union,
             model.fingerprint,
             ranges_of(store) if store else None,
@@ -102,8 +106,8 @@ def quantize_ranges(
         )
         recipe, profile = replay.recipe, replay.target
         ranges = imported.over(replay.ranges) if store else _joined(replay.ranges, mine)
-        overrides = dict(replay.overrides)
-    builders = Builders(model, variants, ranges, profile)
+        overrides, source = dict(replay.overrides), of_recipe(data, recipe_path, store)
+    builders = Builders(model, variants, ranges, profile, source)
     if recipe_path is not None:
         imports = recipe.replace({CALIBRATOR: IMPORTED, **{n: INHERIT for n in recipe if n.startswith(CALIBRATOR_OF)}})
         known = imported.spans.keys() & ranges.values.keys()

@@ -22,6 +22,7 @@ from ..graph.analysis import Analysis
 from ..graph.load import load
 from ..graph.model import Model
 from ..graph.rewrite.variants import Variants
+from ..quantization.records.ranges import Imported, read
 from ..targets import profiles
 from ..targets.base import Target
 from .bench import Bench
@@ -41,6 +42,7 @@ class Inputs:
         objective: `latency`, `size` or `ops`: what a trial's cost measures.
         out: The output folder, existing and writable.
         name: The study's name.
+        imported: Ranges from a file, None without `--ranges`.
         pareto: Whether a front of cost against drop is asked for.
     """
 
@@ -56,6 +58,7 @@ class Inputs:
     name: str
     pareto: bool = False
     held: Part | None = None
+    imported: Imported | None = None
 
     @property
     def asked(self) -> str:
@@ -116,6 +119,7 @@ def prepare(request: Request) -> Inputs:
     model = load(request.model)
     analysis = analyse(model)
     check_warm(request.warm, analysis)
+    imported = read(request.ranges) if request.ranges else None
     evaluation = whole = load_evaluation(request.evaluate, model_path=request.model)
     held: Part | None = None
     if request.holdout is not None:
@@ -123,7 +127,7 @@ def prepare(request: Request) -> Inputs:
         evaluation, held = Part(whole, holdout, "search"), Part(whole, holdout, "held")
     out = request.folder
     writable(out)
-    return Inputs(
+    inputs = Inputs(
         request=request,
         model=model,
         analysis=analysis,
@@ -133,13 +137,17 @@ def prepare(request: Request) -> Inputs:
         real=real,
         objective=objective.cost,
         out=out,
-        name=request.study_name or study_name(request, target, bench, str(objective)),
+        name=request.study_name or study_name(request, target, bench, str(objective), imported),
         pareto=objective.pareto,
         held=held,
+        imported=imported,
     )
+    if imported is not None:
+        imported.check(inputs.variants)
+    return inputs
 
 
-def study_name(request: Request, target: Target, bench: Bench, objective: str) -> str:
+def study_name(request: Request, target: Target, bench: Bench, objective: str, imported: Imported | None = None) -> str:
     """The name of the study that this request continues: equal for requests that ask for the same search.
 
     The budget is no part of it. What is usually left alone goes into a short hash.
@@ -165,6 +173,8 @@ def study_name(request: Request, target: Target, bench: Bench, objective: str) -
         rest["per_layer_calibrators"] = True
     if request.holdout is not None:
         rest["holdout"] = request.holdout
+    if imported is not None:
+        rest["ranges"] = imported.digest
     if rest == usual:
         return name
     return f"{name} #{hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]}"

@@ -121,6 +121,7 @@ class Request:
         fix: Parameter → the one choice it keeps.
         per_layer_calibrators: Whether layers may have calibrators of their own.
         warm: recipe.json files whose recipes are scored first.
+        ranges: File of activations' ranges that another tool made, None for none.
         storage: Optuna storage URL, None for `study.db` in the output folder.
         command: The command line as typed, for the study's record.
     """
@@ -147,6 +148,7 @@ class Request:
     fix: Mapping[str, str] = field(default_factory=dict)
     per_layer_calibrators: bool = False
     warm: tuple[Path, ...] = ()
+    ranges: Path | None = None
     storage: str | None = None
     study_name: str | None = None
     fresh: bool = False

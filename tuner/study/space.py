@@ -19,6 +19,7 @@ from ...strategies.base import (
     GLOBAL_CHOICES,
     GLUE_PRECISIONS,
     GRANULARITIES,
+    IMPORTED,
     INHERIT,
     LAYER,
     OP,
@@ -53,6 +54,7 @@ def build_space(
     per_layer_calibrators: bool = False,
     rewrites: Sequence[str] = (),
     doubtful: Collection[str] = (),
+    imported: bool = False,
 ) -> Space:
     """All parameters of a study and what the target and the options leave open.
 
@@ -72,6 +74,8 @@ def build_space(
         fix: Parameter → the one choice it keeps. `layer/<name>` may name any layer of a group.
         rewrites: Names of the rewrites that change the model; `analysis` is then `Variants.union`.
         doubtful: Those of them that stay off unless the search finds them worth it.
+        imported: Whether ranges come from a file: then `imported` is one more calibrator, the first. (A study of such
+            ranges has a name of its own, so that its parameters' choices stay the same.)
         per_layer_calibrators: Whether a layer may have a calibrator of its own; `fix` may give it one in any case.
 
     Raises:
@@ -84,9 +88,10 @@ def build_space(
     kept = _matching(keep_float, "--keep-float", analysis.layers, glue)
     selected = _matching(only, "--only", analysis.layers, glue) if only else None
 
-    choices: dict[str, tuple[str, ...]] = dict(GLOBAL_CHOICES)
+    calibrators = (IMPORTED, *CALIBRATORS) if imported else CALIBRATORS
+    choices: dict[str, tuple[str, ...]] = {**GLOBAL_CHOICES, CALIBRATOR: calibrators}
     offered: dict[str, tuple[str, ...]] = {
-        CALIBRATOR: CALIBRATORS,
+        CALIBRATOR: calibrators,
         ACTIVATION_SYMMETRY: _among(target.symmetries, SYMMETRIES),
         WEIGHT_GRANULARITY: GRANULARITIES,
         # symmetric first: no zero point to correct for, the faster kernels everywhere
@@ -119,7 +124,7 @@ def build_space(
         offered[name] = precisions or ("fp32",)
     for group in groups:
         name = CALIBRATOR_OF + group
-        choices[name] = (INHERIT, *CALIBRATORS)
+        choices[name] = (INHERIT, *calibrators)
         chosen = per_layer_calibrators and "int8" in offered[LAYER + group]
         offered[name] = choices[name] if chosen else (INHERIT,)
     if not possible_layers:

@@ -20,6 +20,8 @@ from .store import Store
 BASELINE = "baseline"
 PARETO = "pareto"
 RESULT = "result"
+RANGES_FILE = "ranges"
+"""In `BUILD`: sha256 of the file of `--ranges`. Studies of other ranges share no scores."""
 
 
 def location(inputs: Inputs) -> str:
@@ -67,7 +69,12 @@ def _searched(store: Store) -> dict[str, str]:
         "--target-drop": str(TargetDrop(**store.get(TARGET_DROP))),
         "--objective": str(Objective(store.get(OBJECTIVE), store.get(PARETO, False))),
         "--target": store.get(BUILD)["target"]["name"],
+        "--ranges": _ranges(store.get(BUILD).get(RANGES_FILE)),
     }
+
+
+def _ranges(digest: str | None) -> str:
+    return f"of content {digest[:8]}" if digest else "none"
 
 
 def _require_same_search(name: str, where: str, then: dict[str, str], inputs: Inputs) -> None:
@@ -75,6 +82,7 @@ def _require_same_search(name: str, where: str, then: dict[str, str], inputs: In
         "--target-drop": str(inputs.request.target_drop),
         "--objective": inputs.asked,
         "--target": inputs.target.name,
+        "--ranges": _ranges(inputs.imported.digest if inputs.imported else None),
     }
     changed = [option for option in now if then[option] != now[option]]
     if changed:

@@ -28,6 +28,7 @@ from .executor import Executor
 from .files import BASELINE_SCORES, MODEL, RECIPE, model_bytes
 from .fingerprint import Fingerprint
 from .heldout import confirm_held
+from .imported import IMPORTED_RANGES
 from .inputs import Inputs, prepare
 from .lock import FolderLock
 from .request import Request
@@ -37,7 +38,7 @@ from .search import search
 from .space import build_space
 from .stopping import Ended
 from .store import Store
-from .studies import BASELINE, PARETO, RESULT, forget, location, require_same
+from .studies import BASELINE, PARETO, RANGES_FILE, RESULT, forget, location, require_same
 from .timing import borders
 
 SECONDS = "seconds"
@@ -89,6 +90,7 @@ def _open(inputs: Inputs) -> Store:
         only=request.only,
         fix=request.fix,
         per_layer_calibrators=request.per_layer_calibrators,
+        imported=inputs.imported is not None,
     )
     return Store.create(
         url,
@@ -99,7 +101,12 @@ def _open(inputs: Inputs) -> Store:
         attributes={
             FINGERPRINT: now.to_json(),
             TARGET_DROP: {"value": request.target_drop.value, "relative": request.target_drop.relative},
-            BUILD: {"target": inputs.target.to_json(), "bench": inputs.bench.simulated},
+            BUILD: {
+                "target": inputs.target.to_json(),
+                "bench": inputs.bench.simulated,
+                **({RANGES_FILE: inputs.imported.digest} if inputs.imported else {}),
+            },
+            IMPORTED_RANGES: inputs.imported.to_json() if inputs.imported else None,
             "model": str(inputs.model.path.resolve()),
             "higher_is_better": inputs.evaluation.higher_is_better,
             OBJECTIVE: inputs.objective,
@@ -209,6 +216,7 @@ def _prepare(
         only=request.only,
         fix=request.fix,
         per_layer_calibrators=request.per_layer_calibrators,
+        imported=inputs.imported is not None,
     )
     rewritten = builder.builder({REWRITE + name: "on" for name in inputs.variants.names})
     space = replace(space, borders=borders(rewritten.analysis, rewritten.ranges.shapes))

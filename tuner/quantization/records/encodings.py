@@ -16,7 +16,7 @@ Written in version 0.6.1, which all of these converters read; read in all versio
 - `scale`: of one step. `offset` ≤ 0: where the grid begins, in steps; the unsigned integer −offset stands for 0. ONNX's
   zero point of an unsigned type is −offset, of a signed type of b bits −offset − 2^(b−1).
 - `min` = scale · offset and `max` = scale · (offset + 2^bitwidth − 1): the ends of the grid.
-- `is_symmetric`: "True" where offset = −2^(bitwidth−1).
+- `is_symmetric`: "True" where every offset of the tensor is −2^(bitwidth−1).
 - `quantizer_args`: how it was made, for a reader; no converter looks at it.
 
 Version 1.0.0 has lists of objects with `name`, `enc_type` (PER_TENSOR, PER_CHANNEL), `dtype` (INT, FLOAT), `bw`,

@@ -12,15 +12,12 @@ from typing import Any
 import onnx
 
 from ....errors import OptionError
-from ....strategies.base import CALIBRATORS
+from ....strategies.base import CALIBRATORS, IMPORTED
 from ...calibration.ranges import Ranges
 from ...graph.draft import tensor_names
 from ...graph.rewrite.variants import Variants
 from . import encodings, jsonrecord, tensorrt
 from .record import TensorRecord
-
-IMPORTED = "imported"
-"""The calibrator whose ranges come from a file."""
 
 _USUAL = CALIBRATORS[0]
 _LARGEST = 2.0**126  # as the calibrators: wider than this high - low overflows float32
