@@ -11,6 +11,7 @@ from ...errors import CalibrationError, EvaluationError
 from ...evaluators.base import Feed
 from ...evaluators.feeds import describe, inputs_of_file, problem
 from ...evaluators.session import open_session
+from ...strategies.base import REWRITE
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
 from ..calibration.ranges import Ranges
@@ -110,7 +111,7 @@ def calibrate(
     if saved is None:
         opener = partial(open_session, device=inputs.bench.device, threads=inputs.request.threads)
         statistics = collect(
-            inputs.model, inputs.variants.collected, sampler.watch(feeds), open_session=opener, progress=progress
+            inputs.model, _tensors(inputs), sampler.watch(feeds), open_session=opener, progress=progress
         )
         ranges = compute_ranges(statistics)
         _unsteady(store, sampler, inputs, observer)
@@ -129,6 +130,14 @@ def calibrate(
     kept.save(inputs.out / FEEDS, probes, timed)
     store.put({RANGES: ranges.to_json()})
     return Calibration(ranges, probes, timed)
+
+
+def _tensors(inputs: Inputs) -> tuple[str, ...]:
+    """What is calibrated: fewer tensors where all rewrites are on offer."""
+    kept_out = inputs.target.name == "tensorrt" or any(
+        name.startswith(REWRITE) and choice == "off" for name, choice in inputs.request.fix.items()
+    )
+    return inputs.variants.collected if kept_out else inputs.variants.usual
 
 
 def _with_imported(ranges: Ranges, inputs: Inputs, observer: Observer) -> Ranges:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from ..analyse import analyse
 from ..analysis import Analysis
 from ..model import Model
 from .patch import Image
-from .registry import Rewritten, rewritten
+from .registry import ENLARGING, Rewritten, rewritten
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,24 @@ class Variants:
     @cached_property
     def collected(self) -> tuple[str, ...]:
         """Tensors of the model as loaded whose ranges any variant may need, in the order they are written."""
+        return self._written(self.analysis.tensors, (self.names, *((name,) for name in self.names)))
+
+    @cached_property
+    def usual(self) -> tuple[str, ...]:
+        """Those of `collected` that matter where rewrites are made, in real models 60 to 100 % of them.
+
+        Glue inside what a rewrite takes away (the Add, Clip, Mul and Div of a HardSwish) is float without these, and
+        would be hardly any faster on integers.
+        """
+        layers = [tensor for layer in self.analysis.layers for tensor in (*layer.inputs, layer.output)]
+        return self._written(layers, (self.names, [name for name in self.names if name not in ENLARGING]))
+
+    def _written(self, tensors: Iterable[str], variants: Iterable[Collection[str]]) -> tuple[str, ...]:
+        """These tensors and all that the variants need, as far as the model as loaded has them, in its order."""
         graph = self.model.proto.graph
         order = [value.name for value in graph.input] + [name for node in graph.node for name in node.output if name]
-        wanted = set(self.analysis.tensors)
-        for names in (self.names, *((name,) for name in self.names)):
+        wanted = set(tensors)
+        for names in variants:
             variant = self.get(names)
             wanted.update(variant.analysis.tensors)
             wanted.update(image.source for image in variant.derived.values())

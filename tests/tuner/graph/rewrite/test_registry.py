@@ -107,5 +107,16 @@ def test_variants_collect_what_the_original_has():
     assert set(types) == {g.op_type for v in (variants.get(()), variants.full) for g in v.analysis.glue}
 
 
+def test_what_a_rewrite_takes_away_is_not_usual():
+    variants = Variants(loaded(zoo.hardswish_net()))
+    assert set(variants.usual) < set(variants.collected)
+    for layer in variants.analysis.layers:
+        assert {*layer.inputs, layer.output} <= set(variants.usual)
+    needed = set(variants.full.analysis.tensors) - set(variants.full.derived)
+    assert needed | {image.source for image in variants.full.derived.values()} <= set(variants.usual)
+    plain = Variants(loaded(zoo.conv_net()))
+    assert plain.names or plain.usual == plain.collected
+
+
 def test_each_has_a_summary():
     assert list(SUMMARIES) == list(REWRITES)
