@@ -305,6 +305,37 @@ def proposal(figures: dict[str, Any]) -> str:
     return text + markdown(("strategy", "median, ms", "worst", "processor time", "probes asked"), rows)
 
 
+def conformance(figures: dict[str, Any]) -> str:
+    """The backend tests of onnx: by kind, by operator, and what is left out, with its reasons."""
+    outcomes = list(next(iter(figures["kinds"].values())))
+    kinds = [[kind, *(f"{counts[name]}" for name in outcomes)] for kind, counts in figures["kinds"].items()]
+    total = [sum(counts[name] for counts in figures["kinds"].values()) for name in outcomes]
+    rows = [
+        [
+            op_type,
+            f"{row['int8']}/{row['nodes']}",
+            f"{row['models']}",
+            "–" if row["median_error"] is None else f"{100 * row['median_error']:.2f} %",
+            "–" if row["median_error_theirs"] is None else f"{100 * row['median_error_theirs']:.2f} %",
+            f"{row['compared']}",
+            "–" if row["worst_ratio"] is None else f"{row['worst_ratio']:.2f}",
+        ]
+        for op_type, row in figures["operators"].items()
+    ]
+    head = (
+        "operator", "nodes on integers", "models with one", "median error of the outputs", "onnxruntime.quantization's",
+        "models compared", "worst ratio",
+    )  # fmt: skip
+    kept = "; ".join(f"{reason} ({count})" for reason, count in figures["stay_float"].items())
+    skipped = ", ".join(f"{reason} ({count})" for reason, count in figures["skipped"].items())
+    return (
+        markdown(("kind", *outcomes), [*kinds, ["all", *map(str, total)]])
+        + f"\nViolations: {len(figures['violations'])}. Compute operators with a constant weight that stay in float: "
+        + f"{kept or 'none'}. Skipped because ONNX Runtime does not run the model in float: {skipped}.\n\n"
+        + markdown(head, rows)
+    )
+
+
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
     text = (
@@ -329,6 +360,7 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
         ("proposal", "Proposing and recording a trial in a large study", proposal),
         ("calibration", "Calibration: 100 samples (seconds), peak memory at 100 and 1,000", calibration),
         ("sensitivity", "Which label-free probe predicts the measured drop", sensitivity),
+        ("conformance", "Conformance: onnx's own backend tests in all-int8", conformance),
     ):
         if name in found:
             measured = found[name]

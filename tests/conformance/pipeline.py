@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ class Report:
         outcome: `quantized`, `nothing` (nothing to quantize), `glue` (glue alone, which `tune` does not offer),
             `refused` (loading says why it cannot) or `skipped` (ONNX Runtime does not run the model as given).
         reason: Why it was skipped or refused, or what "nothing" was told.
+        met: Operator type → nodes of the loaded model's main graph.
         int8: Operator type → layers in int8.
         glue: Operator type → glue operators in int8.
         floats: Name of a Conv, ConvTranspose, MatMul or Gemm with a constant weight that stays in float → why.
@@ -66,6 +68,7 @@ class Report:
     case: str
     outcome: str = "quantized"
     reason: str = ""
+    met: dict[str, int] = field(default_factory=dict)
     int8: dict[str, int] = field(default_factory=dict)
     glue: dict[str, int] = field(default_factory=dict)
     floats: dict[str, str] = field(default_factory=dict)
@@ -96,6 +99,7 @@ def check(case: Case, folder: Path, *, compare: bool = True) -> Report:
         report.outcome, report.reason = "refused", str(error).replace(str(path), "the model")
         return report
     variants = Variants(model)
+    report.met = dict(Counter(node.op_type for node in model.proto.graph.node))
     if steady:
         _float(report, "loading", model, case, wanted)
         _rewrites(report, variants, case, wanted)

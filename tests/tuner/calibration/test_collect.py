@@ -156,6 +156,18 @@ def test_nan_that_the_model_makes_is_left_out(tmp_path: Path) -> None:
     assert none.shapes["q"] == (1, 2)
 
 
+def test_an_input_declared_empty_may_be(tmp_path: Path) -> None:
+    """Axes of a reduction, say: [0] is the only shape they have."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in "xy")
+    axes = helper.make_tensor_value_info("axes", TensorProto.INT64, [0])
+    node = helper.make_node("ReduceL2", ["x", "axes"], ["y"], noop_with_empty_axes=1)
+    graph = helper.make_graph([node], "g", [x, axes], [y])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model = load(zoo.save(proto, tmp_path / "m.onnx"))
+    feed = {"x": np.ones((1, 2), np.float32), "axes": np.zeros(0, np.int64)}
+    assert calibrated(model, [feed], ("x",)).tensors["x"].histogram.count == 2
+
+
 GOOD = np.zeros((2, 3, 16, 16), np.float32)
 
 
