@@ -2,7 +2,8 @@
 
 All layers in int8, glue in float, under the calibrator of least distance. For each of several disjoint parts of the
 calibration samples: the drop and the output distance of every combination of corrections, the distance with nothing
-but the weights rounded, and what each correction costs in seconds against one evaluation. Writes results/corrections_<task>[_per_tensor].json.
+but the weights rounded, and what each correction costs in seconds against one evaluation. Writes
+results/corrections_<task>[_per_tensor].json.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +31,9 @@ class Wanted:
 
     Attributes:
         key: Names it, without the data: what it is of, by content.
-        model: The float model to run, with what all its layers read (`forms`) and what Hessians are worth having.
+        model: The float model to run.
+        forms: What its layers read: all of them, since a pass takes about as long for one.
+        hessians: The forms whose Hessians the recipe needs as well, and their elements.
         form: Whose mean it is; None for rounded weights.
         rounding: Computes the rounded weights from the moments; None for a mean.
         readers: The forms whose Hessians `rounding` takes.
@@ -105,9 +108,11 @@ class Source(Protocol):
     """Where results come from: a study's folder, a recipe's, or the calibration samples themselves.
 
     Attributes:
-        seconds: Spent so far on computing.
+        costs: Key → seconds that computing a result took, whenever that was.
+        seconds: Spent so far on computing, by this object.
     """
 
+    costs: Mapping[str, float]
     seconds: float
 
     def get(self, wanted: Wanted) -> Kept:
@@ -122,6 +127,7 @@ class Source(Protocol):
 class Nothing:
     """The source of whoever has none."""
 
+    costs: Mapping[str, float] = MappingProxyType({})
     seconds = 0.0
 
     def get(self, wanted: Wanted) -> Kept:
@@ -190,14 +196,20 @@ class Corrections:
             self._rounded[place] = made, _record(wanted, kept)
         return self._rounded[place]
 
-    def mean(self, layer: Layer) -> tuple[np.ndarray, Mapping[str, str]] | None:
-        """E[x] of a layer's rows, float64 [groups, K], and key → file of it; None where it has no rows."""
+    def mean(self, layer: Layer, rounding: str = "nearest") -> tuple[np.ndarray, Mapping[str, str]] | None:
+        """E[x] of a layer's rows, float64 [groups, K], and key → file of it; None where it has no rows.
+
+        Args:
+            layer: The layer.
+            rounding: Whether the recipe needs Hessians too.
+        """
         form = self._forms.get(layer.name)
         if form is None:
             return None
         key = _key("mean", _of(form))
         if key not in self._means:
-            wanted = Wanted(key, self._model, [*self._forms.values()], self._hessians, layer.name, form=form)
+            hessians = self._hessians if rounding == "gptq" else {}
+            wanted = Wanted(key, self._model, [*self._forms.values()], hessians, layer.name, form=form)
             kept = self._source.get(wanted)
             self._means[key] = kept.values, _record(wanted, kept)
         return self._means[key]
@@ -213,7 +225,7 @@ class Corrections:
             scheme: How it was quantized.
             rounding: How it was rounded.
         """
-        found = self.mean(layer)
+        found = self.mean(layer, rounding)
         if found is None:
             return None
         place = (layer.name, scheme, rounding)

@@ -26,7 +26,8 @@ class Passes:
         progress: As for `moments`.
 
     Attributes:
-        seconds: Spent so far.
+        costs: Key → seconds that it took.
+        seconds: All of them.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Passes:
         self._progress = progress
         self._means: dict[Form, Moment] = {}
         self._with_hessian: dict[Form, Moment] = {}
+        self.costs: dict[str, float] = {}
         self.seconds = 0.0
 
     def get(self, wanted: Wanted) -> Kept:
@@ -56,17 +58,17 @@ class Passes:
         try:
             return Kept(wanted.compute(self._known(wanted)))
         finally:
-            self.seconds += time.perf_counter() - began
+            self.costs[wanted.key] = time.perf_counter() - began
+            self.seconds += self.costs[wanted.key]
 
     def _known(self, wanted: Wanted) -> Mapping[Form, Moment]:
         """The moments it needs, after a pass where some are missing."""
         known, needed = self._means, [wanted.form] if wanted.form else []
-        hessians: list[Form] = []
         if wanted.rounding is not None:
             known, needed = self._with_hessian, list(wanted.readers)
-            hessians = _fitting(wanted, needed)
         if any(form not in known for form in needed):
             self._with_hessian.clear()  # before the next ones need the room
+            hessians = _fitting(wanted, needed)
             found = moments(
                 wanted.model,
                 wanted.forms,
@@ -85,9 +87,9 @@ class Passes:
 def _fitting(wanted: Wanted, needed: Sequence[Form]) -> list[Form]:
     """The forms whose Hessians are collected together: the needed ones, and as many behind them as there is room."""
     every = list(wanted.hessians)
-    start = min((every.index(form) for form in needed), default=0)
-    room = HESSIAN_BYTES // 4 - sum(wanted.hessians[form] for form in needed)
-    chosen = list(needed)
+    chosen = [form for form in needed if form in wanted.hessians]
+    start = min((every.index(form) for form in chosen), default=0)
+    room = HESSIAN_BYTES // 4 - sum(wanted.hessians[form] for form in chosen)
     for form in [*every[start:], *every[:start]]:
         if form not in chosen and wanted.hessians[form] <= room:
             chosen.append(form)

@@ -67,6 +67,10 @@ class Builders:
         """Spent so far on what corrections take from calibration samples."""
         return self._source.seconds if self._source else 0.0
 
+    def corrections_cost(self, candidate: Candidate) -> float:
+        """Seconds that a candidate's corrections took, whichever recipe asked for them first."""
+        return sum(self._source.costs.get(key, 0.0) for key in candidate.corrections) if self._source else 0.0
+
     @property
     def faults(self) -> Mapping[str, str]:
         """Layer name → why it cannot be int8, with or without rewrites."""

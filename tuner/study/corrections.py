@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...errors import AutoquantError, OptionError, StudyError
@@ -29,7 +30,8 @@ class Computed:
     """Results of a running study: those it has, and those that the calibration samples give.
 
     Attributes:
-        seconds: Spent so far on computing.
+        costs: Key → seconds that a result took, of those asked for so far.
+        seconds: Spent by this process.
     """
 
     def __init__(self, inputs: Inputs, store: Store, measured: Baseline, samples: int, observer: Observer) -> None:
@@ -39,6 +41,7 @@ class Computed:
         self._measured = measured
         self._observer = observer
         self._folder = inputs.out / CORRECTIONS
+        self.costs: dict[str, float] = {}
         self._passes = Passes(
             self._feeds,
             partial(open_session, device=inputs.bench.device, threads=inputs.request.threads),
@@ -62,13 +65,14 @@ class Computed:
         if held is not None:
             values = vault.load([self._folder, Path(held["folder"])], held["file"])
             if values is not None:
+                self.costs[wanted.key] = held["seconds"]
                 if self._store.get(name) != held or Path(held["folder"]) != self._folder.resolve():
                     self._keep(name, {**held, "file": vault.save(self._folder, values)})
                 return Kept(values, held["file"])
-        before = self.seconds
         values = self._passes.get(wanted).values
         file = vault.save(self._folder, values)
-        self._keep(name, {"file": file, "layer": wanted.layer, "seconds": round(self.seconds - before, 4)})
+        self.costs[wanted.key] = round(self._passes.costs[wanted.key], 6)
+        self._keep(name, {"file": file, "layer": wanted.layer, "seconds": self.costs[wanted.key]})
         return Kept(values, file)
 
     def _keep(self, name: str, held: Mapping[str, Any]) -> None:
@@ -91,8 +95,11 @@ class Stored:
     """Results that were computed before: all a rebuilt model needs.
 
     Attributes:
+        costs: None are known.
         seconds: 0: nothing is computed.
     """
+
+    costs: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, held: Callable[[str], tuple[str, Sequence[Path]] | None], error: type[AutoquantError]) -> None:
         """Held: key → file and the folders where it may lie, None where no such result is known."""

@@ -131,7 +131,7 @@ class Executor:
         evaluated = time.perf_counter()
         seconds = {
             "build": built - began - corrected,
-            "corrections": corrected,
+            "corrections": self._builder.corrections_cost(candidate),
             "session": opened - built,
             "evaluate": evaluated - opened,
         }
