@@ -106,7 +106,7 @@ def _gemm(context: Context, i: int) -> Layer | str:
             return f"{name} is {_attribute(node, name, plain):g}"
     axis = 0 if _attribute(node, "transB", 0) else 1
     dims = context.dims(weight)
-    if bias and _vector(context.dims(bias)) != dims[axis]:
+    if bias and vector(context.dims(bias)) != dims[axis]:
         return "its bias is not one value per output channel"
     return _layer(context, i, [x], weight=(weight, 1, axis), bias=bias, tail=_activation(context, i), k=dims[1 - axis])
 
@@ -193,7 +193,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
     return next((float(helper.get_attribute_value(a)) for a in node.attribute if a.name == name), default)
 
 
-def _vector(dims: tuple[int, ...]) -> int | None:
+def vector(dims: tuple[int, ...]) -> int | None:
     """Length of a shape like [N], [1, N], [1, 1, N]; None for others."""
     return dims[-1] if dims and prod(dims) == dims[-1] else None
 
@@ -217,6 +217,6 @@ def _bias_add(context: Context, i: int, channels: int) -> tuple[int, ...]:
     if follower is None or context.index.graph.node[follower].op_type != "Add":
         return ()
     other = next((name for name in context.index.graph.node[follower].input if name != output), "")
-    if not context.is_constant(other) or _vector(context.dims(other)) != channels:
+    if not context.is_constant(other) or vector(context.dims(other)) != channels:
         return ()
     return (follower,)

@@ -14,6 +14,7 @@ from .checks import check_nodes, check_wiring
 from .constants import constants_to_initializers, fold_constants
 from .draft import Draft
 from .fold import fold_into_convs
+from .gemm import plain_gemms
 from .half import widen_half
 from .identity import remove_identities
 from .index import reads
@@ -111,6 +112,7 @@ def _normalise(draft: Draft, path: Path) -> None:
     fold_constants(draft)
     sums_to_adds(draft)
     remove_identities(draft)
+    plain_gemms(draft)
     fold_into_convs(draft)
     if any(node.op_type == "DequantizeLinear" for node in draft.proto.graph.node):
         draft.notes.append("The model is partly quantized already: what is stays as it is, the rest can be tuned.")
