@@ -112,8 +112,13 @@ class Source(Protocol):
         seconds: Spent so far on computing, by this object.
     """
 
-    costs: Mapping[str, float]
-    seconds: float
+    @property
+    def costs(self) -> Mapping[str, float]:  # noqa: D102 - see the class
+        ...
+
+    @property
+    def seconds(self) -> float:  # noqa: D102 - see the class
+        ...
 
     def get(self, wanted: Wanted) -> Kept:
         """The result.
