@@ -3,7 +3,7 @@
 All layers in int8, glue in float, under the calibrator of least distance. For each of several disjoint parts of the
 calibration samples: the drop and the output distance of every combination of corrections, the distance with nothing
 but the weights rounded, and what each correction costs in seconds against one evaluation. Writes
-results/corrections_<task>[_per_tensor].json.
+results/corrections_<task>[_<calibrator>][_per_tensor].json.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from autoquant.strategies.base import (
     BIAS,
     BIASES,
     CALIBRATOR,
+    CALIBRATORS,
     GLOBAL_CHOICES,
     GRANULARITIES,
     LAYER,
@@ -102,7 +103,9 @@ class Part:
         return open_session(candidate.skeleton(), weights=candidate.weights, threads=self._threads)
 
 
-def measure(folder: Path, samples: int, parts: int, granularity: str, threads: int) -> dict[str, Any]:
+def measure(
+    folder: Path, samples: int, parts: int, granularity: str, calibrator: str | None, threads: int
+) -> dict[str, Any]:
     """The figures of one task."""
     path = folder / "model.onnx"
     evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
@@ -129,6 +132,7 @@ def measure(folder: Path, samples: int, parts: int, granularity: str, threads: i
             tried = [
                 (distance(reference, outputs(part.session(part.recipe(candidate, NONE)), probes)), place, candidate)
                 for place, candidate in enumerate(activation_settings(part.space))
+                if calibrator in (None, candidate[CALIBRATOR])
             ]
             settings = min(tried, key=lambda entry: entry[:2])[2]
             print(folder.name, {name: settings[name] for name in list(GLOBAL_CHOICES)[:2]}, flush=True)
@@ -177,12 +181,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=0, help="evaluation samples, all by default")
     parser.add_argument("--parts", type=int, default=3, help="parts of the calibration samples")
     parser.add_argument("--granularity", choices=GRANULARITIES, default=GRANULARITIES[0])
+    parser.add_argument("--calibrator", choices=CALIBRATORS, help="by default the one of least distance")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     for folder in folders(given.tasks, given.task):
-        figures = measure(folder, given.samples, given.parts, given.granularity, given.threads)
-        ending = "" if given.granularity == GRANULARITIES[0] else f"_{given.granularity}"
-        print(write(f"corrections_{folder.name}{ending}", figures))
+        figures = measure(folder, given.samples, given.parts, given.granularity, given.calibrator, given.threads)
+        words = [folder.name, given.calibrator, "" if given.granularity == GRANULARITIES[0] else given.granularity]
+        print(write("_".join(["corrections", *filter(None, words)]), figures))
 
 
 if __name__ == "__main__":

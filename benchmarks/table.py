@@ -336,6 +336,36 @@ def conformance(figures: dict[str, Any]) -> str:
     )
 
 
+def corrections(found: dict[str, dict[str, Any]]) -> str:
+    """What corrections of weights and biases bring, a row for each combination, mean ± sd over calibration parts."""
+    rows = []
+    for figures in found.values():
+        task = f"{figures['task']}, {figures['granularity']}, {figures['calibrator']}, {figures['samples']} samples"
+        seconds, first = figures["seconds"], next(iter(figures["combinations"]))
+        for name, measured in figures["combinations"].items():
+            cost = sum(seconds.get(part, 0.0) for part in name.split("+"))
+            rows.append(
+                [
+                    task if name == first else "",
+                    name,
+                    spread([100 * row["drop"] for row in measured], 2),
+                    spread([row["distance"] for row in measured], 4),
+                    spread([row["weights"] for row in measured], 5) if "weights" in measured[0] else "–",
+                    f"{cost:.1f}" if cost else "–",
+                    f"{seconds['evaluation']:.0f}" if name == first else "",
+                ]
+            )
+    head = ("task", "corrections", "drop, points", "distance", "weights alone", "seconds", "one evaluation, s")
+    return markdown(head, rows)
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean ± standard deviation."""
+    mean = sum(values) / len(values)
+    deviation = (sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)) ** 0.5
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
     text = (
@@ -365,6 +395,10 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
         if name in found:
             measured = found[name]
             text += f"\n## {title}\n\n{body(measured)}\n{where(measured.get('environment', measured))}"
+    mended = {name: figures for name, figures in found.items() if name.startswith("corrections_")}
+    if mended:
+        text += f"\n## Corrections of weights and biases, all layers in int8\n\n{corrections(mended)}\n"
+        text += where(next(iter(mended.values()))["environment"])
     return text
 
 

@@ -91,3 +91,20 @@ def test_racing_says_when_a_verdict_differs() -> None:
     text = table.racing({"tasks": {"ocr_v4": found, "effnet_lite0": whole}})
     assert "| ocr_v4 | 4 / 8 | **differ** | 53 % | 29 % | 30 % / 30 % / 30 % | 3 | 41 / 20 |" in text
     assert "| effnet_lite0 | 4 / 0 | the same | 53 % | – | – | 0 | 41 / 20 |" in text
+
+
+def test_corrections_are_shown_with_their_spread() -> None:
+    def measured(drops: list[float]) -> list[dict[str, float]]:
+        return [{"drop": drop, "distance": 0.5, "weights": 0.25} for drop in drops]
+
+    figures = {
+        "task": "cls180",
+        "granularity": "per_tensor",
+        "calibrator": "mse",
+        "samples": 400,
+        "combinations": {"none": measured([0.01, 0.03]), "gptq+bias": measured([0.01, 0.01])},
+        "seconds": {"evaluation": 30.0, "gptq": 6.0, "bias": 0.5, "mse": 0.1},
+    }
+    text = table.corrections({"corrections_cls180_per_tensor": figures})
+    assert "| cls180, per_tensor, mse, 400 samples | none | 2.00 ± 1.41 | 0.5000 ± 0.0000 |" in text
+    assert "|  | gptq+bias | 1.00 ± 0.00 | 0.5000 ± 0.0000 | 0.25000 ± 0.00000 | 6.5 |" in text
