@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,3 +47,10 @@ def test_a_function_is_an_evaluation_and_any_trial_comes_back(tmp_path: Path) ->
     assert all(path.exists() for path in result.files.values())
     recovered = autoquant.recover(made.model, made.out)
     assert recovered == onnx.load(made.out / "model.onnx")
+    cache = autoquant.export(made.out, tmp_path / "scales", format="tensorrt-cache")
+    assert cache.read_text().startswith("TRT-")
+    again = autoquant.tune(made.model, evaluate, "5%", out=tmp_path / "again", ranges=cache, **options)
+    assert again.status in ("met", "no_gain")
+    assert json.loads((tmp_path / "again" / "result.json").read_text())["study"]["name"] != result.study["name"]
+    copy = autoquant.export(made.out, tmp_path / "copy.onnx", model=made.model)
+    assert copy.read_bytes() == (made.out / "model.onnx").read_bytes()

@@ -33,7 +33,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ....errors import OptionError
-from .record import TensorRecord
+from .record import Kind, TensorRecord
 
 VERSION = "0.6.1"
 ACTIVATIONS, PARAMETERS = "activation_encodings", "param_encodings"
@@ -50,15 +50,19 @@ def write(tensors: Mapping[str, TensorRecord]) -> str:
         ACTIVATIONS: activations,
         PARAMETERS: parameters,
         "quantizer_args": {
-            "activation_bitwidth": 8,
+            "activation_bitwidth": _widest(tensors, "activation"),
             "dtype": "int",
             "is_symmetric": str(all(tensor.symmetric for tensor in weights)),
-            "param_bitwidth": 8,
+            "param_bitwidth": _widest(tensors, "weight"),
             "per_channel_quantization": str(any(len(tensor.scale) > 1 for tensor in weights)),
             "quant_scheme": "post_training_tf",
         },
     }
     return json.dumps(data, indent=1) + "\n"
+
+
+def _widest(tensors: Mapping[str, TensorRecord], kind: Kind) -> int:
+    return max((tensor.bits for tensor in tensors.values() if tensor.kind == kind), default=8)
 
 
 def _encodings(tensor: TensorRecord) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from ...graph.model import Model
 from ...graph.tensors import is_stub
 from ..candidate import Candidate
 
+FLOATS = ("fp32", "fp16")
 Kind = Literal["activation", "weight", "bias"]
 
 
@@ -72,8 +73,8 @@ class LayerRecord:
         inputs: The activations it reads.
         output: What it writes, behind the Relu or Clip that is part of it.
         weight: Its constant, None for a MatMul of two activations.
-        scale_d: One per input.
-        offset_d: One per input, on the signed grid of as many bits (an unsigned zero point less 2^(bits−1)).
+        scale_d: One per input that is quantized.
+        offset_d: As many, on the signed grid of as many bits (an unsigned zero point less 2^(bits−1)).
         scale_w: One, or one per output channel.
         offset_w: As many, on the signed grid.
         axis_w: The weight's axis of channels, None per tensor.
@@ -142,7 +143,7 @@ def record_of(
     return Record(
         tensors={name: tensors[name] for name in sorted(tensors)},
         layers={
-            layer.name: _layer(layer, candidate.layers[layer.name], nodes[layer.name], tensors, constant)
+            layer.name: _layer(layer, candidate.layers[layer.name], nodes.get(layer.name), tensors, constant)
             for layer in analysis.layers
         },
         about=about,
@@ -159,14 +160,14 @@ def _tensor(
 def _layer(
     layer: Layer,
     precision: str,
-    node: onnx.NodeProto,
+    node: onnx.NodeProto | None,
     tensors: Mapping[str, TensorRecord],
     constant: Callable[[str, Kind], TensorRecord | None],
 ) -> LayerRecord:
     bare = LayerRecord(layer.op_type, precision, layer.inputs, layer.output, layer.weight)
-    if precision != "int8":
+    if precision in FLOATS or node is None:
         return bare
-    data = [tensors[name] for name in layer.inputs]
+    data = [tensors[name] for name in layer.inputs if name in tensors]
     # From the graph itself: of a constant that layers share each may have scales of its own.
     weight = constant(node.input[layer.weight_input], "weight") if layer.weight_input is not None else None
     bias = constant(node.input[2], "bias") if layer.bias is not None and len(node.input) > 2 else None
