@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from autoquant.strategies import base
@@ -20,6 +21,7 @@ from autoquant.strategies.base import (
     Stop,
     Strategy,
 )
+from autoquant.strategies.replay import Procedure
 
 
 def make_space(
@@ -191,6 +193,22 @@ def run(
         history = problem.history(trials=trials, probes=probes, profiles=profiles, max_trials=max_trials)
         assert len(trials) <= limit, "the strategy does not come to an end"
     return Run(history, None, actions)
+
+
+def follow(procedure: Procedure[Any], problem: Problem) -> tuple[Any, list[Recipe]]:
+    """Run a procedure to its end on a problem; its result and the recipes it scored."""
+    scored: list[Recipe] = []
+    answer: Any = None
+    while True:
+        try:
+            action = procedure.send(answer)
+        except StopIteration as end:
+            return end.value, scored
+        if isinstance(action, Probe):
+            answer = problem.distance(action.recipe)
+        else:
+            scored.append(action.recipe)
+            answer = problem.outcome(len(scored) - 1, action)
 
 
 def check_contract(make: Callable[[], Strategy], problem: Problem, *, max_trials: int | None = None) -> Run:

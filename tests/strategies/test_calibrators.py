@@ -8,8 +8,7 @@ from autoquant.strategies.base import Score
 from autoquant.strategies.calibrators import recalibrate
 from autoquant.strategies.recipes import activation_settings, compose
 
-from tests.strategies.simulator import Problem, make_space
-from tests.strategies.test_parts import follow
+from tests.strategies.simulator import Problem, follow, make_space
 from tests.strategies.test_samplers import OwnRanges, with_own_calibrators
 
 

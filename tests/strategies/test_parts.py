@@ -18,22 +18,7 @@ from autoquant.strategies.sensitivity import sensitivities
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies.simulator import Problem, make_space, run
-
-
-def follow(procedure, problem):
-    """Run a procedure to its end on a problem; its result and the recipes it scored."""
-    scored, answer = [], None
-    while True:
-        try:
-            action = procedure.send(answer)
-        except StopIteration as end:
-            return end.value, scored
-        if isinstance(action, Probe):
-            answer = problem.distance(action.recipe)
-        else:
-            scored.append(action.recipe)
-            answer = problem.outcome(len(scored) - 1, action)
+from tests.strategies.simulator import Problem, follow, make_space, run
 
 
 def test_replay_returns_the_result_or_the_first_unknown():
