@@ -20,6 +20,7 @@ autoquant's rewrites brought.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, get_args
@@ -30,6 +31,9 @@ from ....errors import OptionError
 from .record import Kind, LayerRecord, Record, TensorRecord
 
 FORMAT = "autoquant record 1"
+_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
+"""A list of numbers or names over several lines: a weight has hundreds of scales. No JSON string holds a line break."""
+
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4", "int32")
 _LAYER_LISTS = ("inputs", "scale_d", "offset_d", "scale_w", "offset_w", "shape_w", "scale_b")
 
@@ -42,7 +46,8 @@ def write(record: Record) -> str:
         "tensors": {name: _tensor_json(tensor) for name, tensor in record.tensors.items()},
         "layers": {name: _layer_json(layer) for name, layer in record.layers.items()},
     }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return _LIST.sub(lambda found: "[" + re.sub(r"\n\s*", " ", found[1]) + "]", text)
 
 
 def _tensor_json(tensor: TensorRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from autoquant.errors import OptionError
 from autoquant.tuner.quantization.records import jsonrecord
-from autoquant.tuner.quantization.records.record import Record, TensorRecord
+from autoquant.tuner.quantization.records.record import LayerRecord, Record, TensorRecord
 from hypothesis import given
 
 from tests.tuner.quantization.records.making import records
@@ -36,6 +36,14 @@ def test_per_tensor_numbers_per_channel_lists() -> None:
         "kind": "weight", "dtype": "int8", "scale": [0.5, 0.25], "offset": [0, 0], "axis": 1, "shape": [3, 2]
     }  # fmt: skip
     assert found["s"]["scale"] == [0.5]
+
+
+def test_a_list_is_one_line() -> None:
+    names = ("a[ 1 ]", "b, ]", "c")
+    layer = LayerRecord("MatMul", "int8", names, "y", scale_d=(0.5, 0.25), offset_d=(1, -2))
+    text = jsonrecord.write(Record({}, {"l": layer}))
+    assert '"scale_d": [0.5, 0.25],' in text
+    assert jsonrecord.read(json.loads(text)).layers["l"].inputs == names
 
 
 TENSOR = {"kind": "activation", "dtype": "uint8", "scale": 0.5, "offset": 3}
