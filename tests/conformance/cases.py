@@ -105,30 +105,33 @@ def _node(kind: str, test: Any) -> Iterator[Case]:
         yield Case(kind, test.name, test.model, feeds)
     elif kind == "frozen" or {"MatMul", "Gemm"} & operators(test.model):
         kept = 0 if kind == "frozen" else 1
-        frozen = _frozen(test.model, feeds[0], kept) if len(names) > kept else None
+        frozen = _frozen(test.model, test.data_sets[0][0], kept) if len(names) > kept else None
         if frozen is not None:
             yield Case(kind, test.name, frozen, ({names[kept]: feeds[0][names[kept]]},))
 
 
 def _fed(value: Any) -> Any:
-    """A value as ONNX Runtime takes it: scalars as arrays."""
+    """A value as ONNX Runtime takes it: scalars and tensors as arrays."""
+    if isinstance(value, onnx.TensorProto):
+        value = numpy_helper.to_array(value)
     return np.asarray(value) if isinstance(value, _FED) else value
 
 
-def _frozen(proto: onnx.ModelProto, feed: Mapping[str, Any], kept: int) -> onnx.ModelProto | None:
+def _frozen(proto: onnx.ModelProto, values: Sequence[Any], kept: int) -> onnx.ModelProto | None:
     """The model with all inputs but one made initializers; None where there is no other or one is no tensor."""
-    names = [value.name for value in proto.graph.input]
-    others = [name for i, name in enumerate(names) if i != kept]
-    if not others or not all(isinstance(feed[name], _FED) for name in others):
+    if len(values) < 2 or not all(isinstance(value, (*_FED, onnx.TensorProto)) for value in values):
         return None
     frozen = onnx.ModelProto()
     frozen.CopyFrom(proto)
     del frozen.graph.input[:]
-    frozen.graph.input.append(proto.graph.input[kept])
-    for value in proto.graph.input:
-        if value.name in others:
-            tensor = numpy_helper.from_array(np.asarray(feed[value.name]), value.name)
-            frozen.graph.initializer.append(tensor)
+    for i, (info, value) in enumerate(zip(proto.graph.input, values, strict=True)):
+        if i == kept:
+            frozen.graph.input.append(info)
+            continue
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value)))
+        tensor.name = info.name
+        frozen.graph.initializer.append(tensor)
     return frozen
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from autoquant.errors import ModelError
 from autoquant.evaluators.session import explain, open_session
@@ -19,6 +20,7 @@ from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.analysis import Analysis
+from autoquant.tuner.graph.index import subgraphs
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.model import Model
 from autoquant.tuner.graph.rewrite.variants import Variants
@@ -259,20 +261,41 @@ def _ran(report: Report, placement: str, candidate: Candidate, analysis: Analysi
 
 def _floats(report: Report, model: Model, analysis: Analysis, faults: Mapping[str, str]) -> None:
     """Compute operators with a constant weight that are no layer, or a layer that cannot be int8."""
-    constants = {tensor.name for tensor in model.proto.graph.initializer}
     refused = {refusal.name: refusal.reason for refusal in analysis.refusals}
-    layers = {layer.node: layer for layer in analysis.layers}
+    layers = {layer.node: layer.name for layer in analysis.layers}
     for i, node in enumerate(model.proto.graph.node):
-        if node.op_type not in COMPUTE or node.domain not in ("", "ai.onnx"):
+        for body in subgraphs(node):
+            for inner in _weighted(body, _constants(model.proto.graph)):
+                report.floats[f"{node.name}/{inner}"] = f"inside the body of a {node.op_type}"
+        if not _is_weighted(node, _constants(model.proto.graph)):
             continue
-        weights = node.input[:2] if node.op_type == "MatMul" else node.input[1:2]
-        if not constants.intersection(weights):
-            continue
-        if i in layers:
-            if layers[i].name in faults:
-                report.floats[node.name] = faults[layers[i].name]
-        else:
+        if i not in layers:
             report.floats[node.name] = refused.get(node.name, "silently")
+        elif layers[i] in faults:
+            report.floats[node.name] = faults[layers[i]]
+
+
+def _constants(graph: onnx.GraphProto) -> set[str]:
+    written = (node.output[0] for node in graph.node if node.op_type == "Constant")
+    return {tensor.name for tensor in graph.initializer}.union(written)
+
+
+def _is_weighted(node: onnx.NodeProto, constants: Set[str]) -> bool:
+    """Whether a node is a compute operator with a constant weight."""
+    if node.op_type not in COMPUTE or node.domain not in ("", "ai.onnx"):
+        return False
+    weights = node.input[:2] if node.op_type == "MatMul" else node.input[1:2]
+    return not constants.isdisjoint(weights)
+
+
+def _weighted(graph: onnx.GraphProto, outer: Set[str]) -> Iterator[str]:
+    """Outputs of such nodes in a body, and in the bodies in it."""
+    constants = _constants(graph) | outer
+    for node in graph.node:
+        if _is_weighted(node, constants):
+            yield node.output[0]
+        for body in subgraphs(node):
+            yield from _weighted(body, constants)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

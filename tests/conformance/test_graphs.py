@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 from autoquant.strategies.base import (
     ACTIVATION_SYMMETRY,
+    BIAS,
+    BIASES,
     CALIBRATOR,
     GRANULARITIES,
     LAYER,
     OP,
     REWRITE,
+    ROUNDING,
+    ROUNDINGS,
     SYMMETRIES,
     WEIGHT_GRANULARITY,
+    WEIGHT_RANGE,
+    WEIGHT_RANGES,
     WEIGHT_SYMMETRY,
     Recipe,
 )
@@ -27,6 +33,7 @@ from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.variants import Variants
 from autoquant.tuner.graph.serialize import inline, size, write
 from autoquant.tuner.quantization.kernels import integer_kernels
+from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.quantization.variants import Builders
 from autoquant.tuner.targets.profiles import get
 from hypothesis import assume, given, settings
@@ -49,6 +56,9 @@ def random_recipe(builders: Builders, seed: int) -> Recipe:
         ACTIVATION_SYMMETRY: draw.choice(SYMMETRIES),
         WEIGHT_GRANULARITY: draw.choice(GRANULARITIES),
         WEIGHT_SYMMETRY: draw.choice(SYMMETRIES),
+        WEIGHT_RANGE: draw.choice(WEIGHT_RANGES),
+        ROUNDING: draw.choice(ROUNDINGS),
+        BIAS: draw.choice(BIASES),
     }
     share = draw.choice([0.3, 0.7, 1.0])
     for group in analysis.groups:
@@ -73,7 +83,8 @@ def prepared(drawn: Drawn, folder: Path) -> tuple[Builders, Outputs]:
     ranges = Ranges({}, {}, 0)
     if variants.collected:
         ranges = compute_ranges(collect(model, variants.collected, drawn.feeds, open_session=opened))
-    return Builders(model, variants, ranges, get("cpu")), wanted
+    source = Passes(lambda: drawn.feeds, opened, len(drawn.feeds))
+    return Builders(model, variants, ranges, get("cpu"), source), wanted
 
 
 def check_float(builders: Builders, drawn: Drawn, wanted: Outputs) -> None:
@@ -100,7 +111,8 @@ def check_recipe(builders: Builders, drawn: Drawn, wanted: Outputs, recipe: Reci
             assert candidate.layers[layer.name] == recipe[LAYER + layer.group]
     got = run(candidate.skeleton(), candidate.weights, drawn.feeds)
     assert distance(wanted, got) <= ERROR
-    again = Builders(builders.variants.model, builders.variants, builders.ranges, builders.target).build(recipe)
+    source = Passes(lambda: drawn.feeds, opened, len(drawn.feeds))
+    again = Builders(builders.variants.model, builders.variants, builders.ranges, builders.target, source).build(recipe)
     assert again.skeleton() == candidate.skeleton()
     assert again.weights.keys() == candidate.weights.keys()
     assert all(np.array_equal(again.weights[name], array) for name, array in candidate.weights.items())
