@@ -9,7 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, Recipe
+from ...strategies.base import (
+    ACTIVATION_SYMMETRY,
+    CALIBRATOR,
+    UNCORRECTED,
+    WEIGHT_GRANULARITY,
+    WEIGHT_SYMMETRY,
+    Recipe,
+)
 from ..study.trial import TrialRecord
 from . import format as write
 
@@ -92,6 +99,8 @@ def settings(recipe: Recipe) -> str:
     parts = [" ".join(activation), f"weights {' '.join(weights)}" if weights else ""]
     glue = recipe.glue("int8")
     parts.append(f"glue {', '.join(glue)}" if glue else "")
+    corrections = [name for name, off in UNCORRECTED.items() if recipe.get(name, off) != off]
+    parts += [f"{name.split('/')[-1]} {recipe[name]}" for name in corrections]
     return ", ".join(part for part in parts if part)
 
 

@@ -131,7 +131,7 @@ class Executor:
         evaluated = time.perf_counter()
         seconds = {
             "build": built - began - corrected,
-            "corrections": self._builder.corrections_cost(candidate),
+            "corrections": corrected,
             "session": opened - built,
             "evaluate": evaluated - opened,
         }
@@ -152,6 +152,7 @@ class Executor:
             samples=None if scored.samples is None else len(scored.samples),
             seconds={**seconds, "latency": time.perf_counter() - evaluated},
             scored_on=self._inputs.scored_on,
+            extra=self._cost_of_corrections(candidate),
         )
         return Attempt(measured, scored.samples)
 
@@ -169,7 +170,13 @@ class Executor:
             samples=stopped.seen,
             seconds=seconds,
             scored_on=self._inputs.scored_on,
+            extra=self._cost_of_corrections(candidate),
         )
+
+    def _cost_of_corrections(self, candidate: Candidate) -> dict[str, float]:
+        """The attribute that says so; most often they were computed before the trial, for a probe."""
+        cost = self._builder.corrections_cost(candidate)
+        return {"corrections_seconds": round(cost, 4)} if candidate.corrections else {}
 
     def cost(self, candidate: Candidate, latency: Latency | None) -> float:
         """The objective's value relative to float: below 1 is a gain."""

@@ -29,6 +29,7 @@ from ...strategies.base import (
     ROUNDING,
     ROUNDINGS,
     SYMMETRIES,
+    UNCORRECTED,
     WEIGHT_GRANULARITY,
     WEIGHT_RANGE,
     WEIGHT_RANGES,
@@ -127,6 +128,9 @@ def build_space(
         choices[name] = (INHERIT, *calibrators)
         chosen = per_layer_calibrators and "int8" in offered[LAYER + group]
         offered[name] = choices[name] if chosen else (INHERIT,)
+    weighted = any(layer.weight is not None and "int8" in offered[LAYER + layer.group] for layer in analysis.layers)
+    if not weighted:  # nothing to round better
+        offered |= {name: (off,) for name, off in UNCORRECTED.items()}
     if not possible_layers:
         raise ModelError(
             f"the model has no layer that can be quantized for the target {target.name} "

@@ -15,6 +15,9 @@ from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.graph.rewrite.variants import Variants
 from autoquant.tuner.graph.serialize import write
+from autoquant.tuner.quantization import halves
+from autoquant.tuner.quantization.builder import Builder
+from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.quantization.variants import Builders
 from autoquant.tuner.targets.profiles import get
 
@@ -105,3 +108,26 @@ def test_simulation_stays_closer_to_the_kernels_than_float_does(name):
     real = made.outputs(made.builder.build(recipe))
     simulated = made.outputs(made.builder.build(recipe, simulate=True), ["WeightBiasQuantization"])
     assert distance(simulated, real) < distance(made.float_outputs(), real)
+
+
+@pytest.mark.parametrize("name", ["cls180", "minilm_sentiment", "ocr_v6s"])
+def test_gptq_and_bias_correction_bring_the_rounded_weights_nearer_to_float(name):
+    made = task(name)
+    source = Passes(lambda: made.feeds, open_session, sum(len(next(iter(feed.values()))) for feed in made.feeds))
+    builder = Builder(made.model, made.analysis, made.ranges, get("cpu"), source)
+
+    def weights_only(**chosen: str) -> float:
+        recipe = made.recipe().replace({name.replace("_", "/"): choice for name, choice in chosen.items()})
+        candidate = halves.weights_only(builder.build(recipe, simulate=True))
+        return distance(made.float_outputs(), made.outputs(candidate, ["WeightBiasQuantization"]))
+
+    nearest = weights_only()
+    began = time.perf_counter()
+    assert weights_only(correction_rounding="gptq") < nearest
+    assert time.perf_counter() - began < 60
+    assert weights_only(correction_rounding="gptq", correction_bias="on") < nearest
+    candidate = builder.build(made.recipe().replace({"correction/rounding": "gptq", "correction/bias": "on"}))
+    assert not differences(made, candidate)
+    began = time.perf_counter()
+    builder.build(made.recipe().replace({"correction/rounding": "gptq", "correction/bias": "on"}))
+    assert time.perf_counter() - began < 1.0

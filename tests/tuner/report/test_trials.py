@@ -79,3 +79,10 @@ def test_an_empty_study_says_so() -> None:
 
 def test_settings_name_the_choices() -> None:
     assert settings(recipe()) == "percentile_99.99 asymmetric, weights per_channel symmetric, glue Add"
+
+
+def test_corrections_are_named_where_there_are_any() -> None:
+    plain = recipe()
+    assert "nearest" not in settings(plain)
+    mended = plain.replace({"correction/rounding": "gptq", "correction/bias": "on", "weight/range": "minmax"})
+    assert settings(mended) == f"{settings(plain)}, rounding gptq, bias on"

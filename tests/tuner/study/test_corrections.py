@@ -62,8 +62,7 @@ def test_delivered_exported_recovered_and_replayed_are_one(net, calibration, tmp
     (made.folder / "data.npz").unlink()
     with open_study(str(made.out)) as store:
         assert export_trial(store, 0, tmp_path / "a.onnx").read_bytes() == delivered
-        seconds = store.trial(0).seconds
-        assert seconds["corrections"] > 0
+        assert store.trial(0).attributes["corrections_seconds"] > 0
     assert recover(made.model, made.out, 0) == recover(made.model, made.out)
     path, _ = quantize_recipe(made.model, result.files["recipe"], tmp_path / "b.onnx")
     assert path.read_bytes() == delivered

@@ -189,3 +189,16 @@ def test_canonical_recipes_are_offered_and_stay(given: Mapping[str, str]):
     recipe = space.canonical(given)
     assert all(recipe[name] in values for name, values in space.offered.items())
     assert space.canonical(recipe) == recipe
+
+
+def test_corrections_are_offered_where_there_are_weights_to_correct():
+    usual = build()
+    for name, choices in (("weight/range", ("minmax", "mse")), ("correction/rounding", ("nearest", "gptq"))):
+        assert usual.offered[name] == usual.choices[name] == choices
+    assert usual.offered["correction/bias"] == ("off", "on")
+    bare = Analysis(
+        (Layer("scores", "MatMul", 0, (), ("a", "b"), "c", None, None, None, None, "scores", None),), (), (), ("a", "b")
+    )
+    space = build_space(bare, CPU, calibrated={"a", "b", "c"})
+    assert space.offered["correction/rounding"] == ("nearest",)
+    assert space.choices["correction/rounding"] == ("nearest", "gptq")
