@@ -24,7 +24,8 @@ def plain_gemms(draft: Draft) -> None:
     nodes: list[onnx.NodeProto] = []
     changed = 0
     for node in graph.node:
-        before, behind = [], []
+        before: list[onnx.NodeProto] = []
+        behind: list[onnx.NodeProto] = []
         if node.op_type == "Gemm" and node.domain in ("", "ai.onnx") and _is_float(index, node.input[1]):
             was = node.SerializeToString(deterministic=True)
             before, behind = _plain(draft, index, node)
