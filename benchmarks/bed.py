@@ -23,6 +23,7 @@ from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization.builder import Builder
+from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
@@ -65,7 +66,8 @@ class Bed:
                 self._ranges.write_text(json.dumps(ranges.to_json()))
         self._float = open_session(path, threads=THREADS)
         self.feeds: list[Feed] = kept.telling(sampler.kept, self._float)
-        self.builder = Builder(model, analysis, ranges, target)
+        source = Passes(lambda: self.evaluation.calibration() or (), open_session, ranges.samples)
+        self.builder = Builder(model, analysis, ranges, target, source)
         self.space: Space = build_space(analysis, target, calibrated=set(ranges.values), faulty=self.builder.faults)
         rng = np.random.default_rng(0)
         wanted = min(samples, self.evaluation.num_samples)
