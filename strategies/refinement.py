@@ -49,8 +49,7 @@ def refine(history: History, sampling: Sampling) -> Action:
     left = math.inf if history.max_trials is None else history.max_trials - len(history.trials)
     if not near and not likely and left > len(unlikely) and idle < patience and _tried(history, best) < _EXCHANGES:
         model = fit(history, settings_of(best.recipe), sensitivity)
-        recipe = _exchange(history, best, model) if model and floats else None
-        recipe = recipe or _elsewhere(history, best, sensitivity)
+        recipe = (_exchange(history, best, model)[0] if model else None) or _elsewhere(history, best, sensitivity)
         if recipe is not None:
             return Score(recipe, _EXCHANGE)
     if likely or unlikely:
@@ -60,6 +59,8 @@ def refine(history: History, sampling: Sampling) -> Action:
         return Stop(f"within 2 % of the cost of all layers in int8{needed}")
     if idle >= patience:
         return Stop(f"no better recipe in the last {idle} trials{needed}")
+    if history.patience is None and idle >= PATIENCE // 2 and _little(history, best, sensitivity):
+        return Stop(f"no better recipe in the last {idle} trials, and little is expected of more{needed}")
     recipe = _joint(history, best, sampling)
     return Score(recipe, _JOINT) if recipe else Stop("every recipe has been scored")
 
@@ -98,10 +99,17 @@ def _tried(history: History, best: Outcome) -> int:
     return sum(trial.phase == _EXCHANGE and trial.number > best.number for trial in history.trials)
 
 
-def _exchange(history: History, best: Outcome, model: DropModel) -> Recipe | None:
+def _little(history: History, best: Outcome, sensitivity: Mapping[str, float]) -> bool:
+    """Whether the most promising change is expected to gain less than what counts as an improvement."""
+    model = fit(history, settings_of(best.recipe), sensitivity)
+    return model is not None and _exchange(history, best, model)[1] < _GAIN * (best.cost or 1.0)
+
+
+def _exchange(history: History, best: Outcome, model: DropModel) -> tuple[Recipe | None, float]:
     """Fallbacks made int8, layers of lower cost in float for them: the most gain times the chance to hold.
 
-    None when even the best has little chance.
+    Returns:
+        The recipe, None when even the best has little chance, and that product.
     """
     space = history.space
     settings, glue = settings_of(best.recipe), glue_of(space, best.recipe)
@@ -128,7 +136,7 @@ def _exchange(history: History, best: Outcome, model: DropModel) -> Recipe | Non
             recipe = compose(space, settings, floats=set(floats).difference(out).union(into), glue=glue)
             if recipe not in history.scored:
                 found, value = recipe, chance * gain
-    return found
+    return found, value
 
 
 def _largest(

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from autoquant.strategies import base
+from autoquant.strategies import base, refinement
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.base import Probe, Score
 from autoquant.strategies.recipes import floats_of
@@ -212,3 +212,21 @@ def test_a_failed_best_guess_of_settings_is_retried_elsewhere():
     done = run(problem, Auto(), fail=lambda number: number == 0)
     assert done.history.trials[0].state == "failed"
     assert done.best is not None
+
+
+def test_where_little_is_expected_it_ends_sooner_at_no_loss(monkeypatch):
+    ended, costs, trials = [], [], []
+    for patient in (False, True):
+        if patient:
+            monkeypatch.setattr(refinement, "_little", lambda *known: False)
+        runs = []
+        for seed in range(6):
+            problem = Problem(make_space(30, seed=seed), seed=seed, mismatch=1.0, jitter=0.1)
+            runs.append(run(problem, Auto()))
+        ended.append([done.reason for done in runs])
+        costs.append(np.mean([done.best.cost for done in runs]))
+        trials.append(sum(len(done.history.trials) for done in runs))
+    assert any("little is expected" in reason for reason in ended[0])
+    assert not any("little is expected" in reason for reason in ended[1])
+    assert trials[0] < 0.95 * trials[1]
+    assert costs[0] < 1.01 * costs[1]
