@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from ...strategies.base import BIAS, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
 from ..graph import serialize
 from ..graph.analysis import Layer
 from . import fp16, scales
 from .candidate import Candidate, Quantization
 from .guards import Guard
 from .lookups import Lookup, as_lookup
+from .mended import Mended
 from .placement import Placement
 from .scales import QuantizedWeight
 from .weights import Scheme
@@ -52,8 +52,7 @@ class Build:
         self._made: dict[int, str] = {}
         self._seeds: set[int] = set()
         self._grown: dict[str, QuantizedWeight] = {}
-        self._corrections: dict[str, str] = {}
-        self._notes: dict[str, str] = {}
+        self._mended = Mended(builder.weights, builder.corrections, builder.target, recipe)
 
     def candidate(self) -> Candidate:
         """Write the graph."""
@@ -74,8 +73,8 @@ class Build:
             layers=self._placement.layers,
             quantization=self._quantization,
             size_bytes=serialize.size(proto, weights),
-            notes=(*self._placement.notes, *self._notes.values()),
-            corrections=dict(sorted(self._corrections.items())),
+            notes=(*self._placement.notes, *self._mended.notes.values()),
+            corrections=dict(sorted(self._mended.files.items())),
         )
 
     def _node(self, i: int, original: onnx.NodeProto) -> None:
@@ -232,12 +231,9 @@ class Build:
 
     def _quantized_weight(self, layer: Layer) -> QuantizedWeight:
         """The layer's weight on integers; scales grow where an int32 bias would not fit otherwise."""
-        weights, target, recipe = self._builder.weights, self._builder.target, self._recipe
+        weights = self._builder.weights
         assert layer.weight is not None
-        scheme = self._scheme(layer)
-        quantized = weights.of(layer.weight, scheme)
-        if recipe.get(ROUNDING) == "gptq":
-            quantized = self._rounded(layer, quantized)
+        scheme, quantized = self._mended.scheme(layer), self._mended.weight(layer)
         bias = self._integer_bias(layer)
         if bias is not None and not scheme.unsigned:
             if layer.name not in self._grown:
@@ -247,54 +243,14 @@ class Build:
                     weights.value(bias).reshape(-1),
                     self._scale(layer.inputs[0]),
                     symmetric=scheme.symmetric,
-                    bits=target.weight_bits,
+                    bits=scheme.bits,
                 )
             return self._grown[layer.name]
         return quantized
 
-    def _scheme(self, layer: Layer) -> Scheme:
-        """How the recipe quantizes a layer's weight."""
-        target, recipe = self._builder.target, self._recipe
-        symmetric = recipe.get(WEIGHT_SYMMETRY, "symmetric") == "symmetric" or "asymmetric" not in target.weight
-        per_channel = recipe.get(WEIGHT_GRANULARITY, "per_channel") == "per_channel"
-        # the left operand of an integer MatMul has one scale and the type of an activation
-        left = layer.op_type == "MatMul" and layer.weight_input == 0
-        axis = layer.weight_axis if per_channel and not left else None
-        return Scheme(axis, symmetric, target.weight_bits, left, recipe.get(WEIGHT_RANGE) == "mse")
-
-    def _rounded(self, layer: Layer, nearest: QuantizedWeight) -> QuantizedWeight:
-        """The layer's weight rounded by GPTQ, to nearest with a note where that cannot be."""
-        corrections = self._builder.corrections
-        refusal = corrections.refusal(layer)
-        if refusal:
-            self._notes[layer.name] = f"{layer.name} is rounded to nearest: {refusal}"
-            return nearest
-        made, record = corrections.rounded(layer, self._scheme(layer))
-        self._corrections |= record
-        return made
-
-    def _shift(self, layer: Layer, quantized: QuantizedWeight) -> np.ndarray | None:
-        """What rounding its weight moves the layer's mean output by, None where the bias stays."""
-        if self._recipe.get(BIAS) != "on":
-            return None
-        found = self._builder.corrections.shift(
-            layer, quantized, self._scheme(layer), self._recipe.get(ROUNDING, "nearest")
-        )
-        if found is None:
-            return None
-        self._corrections |= found[1]
-        return found[0]
-
-    def _bias_values(self, name: str, layer: Layer, quantized: QuantizedWeight) -> np.ndarray:
-        """A layer's float bias with what its weight's rounding takes, float32 [channels] (or [1] where it has one)."""
-        builder = self._builder
-        values = builder.weights.value(name).reshape(-1)
-        shift = self._shift(layer, quantized)
-        return values if shift is None else (values.astype(np.float64) - shift).astype(np.float32)
-
     def _new_bias(self, node: onnx.NodeProto, layer: Layer, quantized: QuantizedWeight) -> None:
         """A bias for a Conv or Gemm that has none, where its weight's rounding wants one."""
-        shift = self._shift(layer, quantized)
+        shift = self._mended.shift(layer, quantized)
         if shift is None or not shift.any():
             return
         values = (-shift).astype(np.float32)
@@ -347,10 +303,10 @@ class Build:
     def _bias(self, name: str, layer: Layer, weight: QuantizedWeight) -> str:
         """DQ of an int32 bias, or a float bias where the target wants that."""
         writer, builder = self._writer, self._builder
-        values = self._bias_values(name, layer, weight)
+        values = self._mended.bias(name, layer, weight)
         if self._integer_bias(layer) is None:
             whole = builder.weights.value(name)
-            if self._recipe.get(BIAS) != "on" or np.array_equal(values, whole.reshape(-1)):
+            if not self._mended.biases or np.array_equal(values, whole.reshape(-1)):
                 return name
             shape = whole.shape if values.size == whole.size else values.shape
             return writer.constant(f"{layer.output}/bias", values.reshape(shape))
@@ -385,8 +341,8 @@ class Build:
             return
         dims = self._builder.weights.dims(name)
         apart = self._for_cpu_kernels and rank > 2 and len(dims) == 1
-        if self._recipe.get(BIAS) == "on":
-            values = self._bias_values(name, layer, quantized)
+        if self._mended.biases:
+            values = self._mended.bias(name, layer, quantized)
             shape = [1] * (rank - 1) + [-1] if apart else list(dims)
             node.input[position] = self._writer.constant(f"{layer.output}/bias", values.reshape(shape))
         elif apart:

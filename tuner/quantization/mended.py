@@ -1,0 +1,77 @@
+"""One recipe's weights and biases: on integers and corrected as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ...strategies.base import BIAS, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
+from ..graph.analysis import Layer
+from ..targets.base import Target
+from .corrections import Corrections
+from .scales import QuantizedWeight
+from .weights import Scheme, Weights
+
+
+class Mended:
+    """What one build asks of its layers' constants.
+
+    Attributes:
+        files: Key → file of the results it took (`Candidate.corrections`).
+        notes: Layer → why it is not corrected as the recipe says.
+    """
+
+    def __init__(self, weights: Weights, corrections: Corrections, target: Target, recipe: Mapping[str, str]) -> None:
+        self._weights = weights
+        self._corrections = corrections
+        self._target = target
+        self._recipe = recipe
+        self.files: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+
+    @property
+    def biases(self) -> bool:
+        """Whether biases are corrected."""
+        return self._recipe.get(BIAS) == "on"
+
+    def scheme(self, layer: Layer) -> Scheme:
+        """How the recipe quantizes a layer's weight."""
+        target, recipe = self._target, self._recipe
+        symmetric = recipe.get(WEIGHT_SYMMETRY, "symmetric") == "symmetric" or "asymmetric" not in target.weight
+        per_channel = recipe.get(WEIGHT_GRANULARITY, "per_channel") == "per_channel"
+        # the left operand of an integer MatMul has one scale and the type of an activation
+        left = layer.op_type == "MatMul" and layer.weight_input == 0
+        axis = layer.weight_axis if per_channel and not left else None
+        return Scheme(axis, symmetric, target.weight_bits, left, recipe.get(WEIGHT_RANGE) == "mse")
+
+    def weight(self, layer: Layer) -> QuantizedWeight:
+        """A layer's weight; by GPTQ where the recipe says so, to nearest with a note where that cannot be."""
+        assert layer.weight is not None
+        scheme = self.scheme(layer)
+        if self._recipe.get(ROUNDING) != "gptq":
+            return self._weights.of(layer.weight, scheme)
+        refusal = self._corrections.refusal(layer)
+        if refusal:
+            self.notes[layer.name] = f"{layer.name} is rounded to nearest: {refusal}"
+            return self._weights.of(layer.weight, scheme)
+        made, record = self._corrections.rounded(layer, scheme)
+        self.files |= record
+        return made
+
+    def shift(self, layer: Layer, quantized: QuantizedWeight) -> np.ndarray | None:
+        """What rounding its weight moves the layer's mean output by, float64 [channels]; None where the bias stays."""
+        if not self.biases:
+            return None
+        rounding = self._recipe.get(ROUNDING, "nearest")
+        found = self._corrections.shift(layer, quantized, self.scheme(layer), rounding)
+        if found is None:
+            return None
+        self.files |= found[1]
+        return found[0]
+
+    def bias(self, name: str, layer: Layer, quantized: QuantizedWeight) -> np.ndarray:
+        """A layer's float bias without that shift, float32 [channels] (or [1] where it is one and stays)."""
+        values = self._weights.value(name).reshape(-1)
+        shift = self.shift(layer, quantized)
+        return values if shift is None else (values.astype(np.float64) - shift).astype(np.float32)
