@@ -139,7 +139,7 @@ def _conv(tensor: str, node: onnx.NodeProto, dims: Sequence[int]) -> Form | str:
 
 
 def _flat(form: Form, values: np.ndarray) -> np.ndarray:
-    moved = np.moveaxis(values, form.axis, -1)
+    moved = np.moveaxis(values, form.axis if values.ndim > 1 else -1, -1)
     return moved.reshape(-1, moved.shape[-1])
 
 

@@ -99,6 +99,10 @@ def test_a_matmul_sums_over_its_inner_axis(side):
     y = x @ w if side else np.moveaxis(w @ x, 1, 2)
     np.testing.assert_allclose(rows, y.reshape(-1, dims[side]), rtol=1e-5, atol=1e-5)
     assert total(form, x)[1] == 24
+    vector = rng.standard_normal(5).astype(np.float32)
+    np.testing.assert_allclose(total(form, vector)[0][0], vector, rtol=1e-6)
+    assert total(form, x[:0])[1] == 0
+    assert sample(form, x[:0], 9, rng).shape == (1, 0, 5)
 
 
 def test_what_has_no_rows_says_why():
