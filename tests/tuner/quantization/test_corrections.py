@@ -243,5 +243,17 @@ def test_clipped_ranges_are_per_scheme():
         assert (clipped.scale < whole.scale).any()
 
 
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_recipe_runs_as_built_and_is_rebuilt_bit_for_bit(name, seed):
+    made = zoo_case(name)
+    recipe = made.random_recipe(seed).replace(GPTQ | BIASED | (CLIPPED if seed else {}))
+    first = corrected(made).build(recipe)
+    assert not differences(made, first)
+    again = corrected(made).build(recipe)
+    assert first.skeleton() == again.skeleton()
+    assert all((again.weights[key] == values).all() for key, values in first.weights.items())
+
+
 def test_zoo_has_what_is_tested():
     assert set(NETS) <= set(zoo.ALL)
