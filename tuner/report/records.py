@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,11 @@ from ... import __version__
 from ...errors import OptionError
 from ..graph.draft import tensor_names
 from ..graph.model import Model
+from ..graph.rewrite.patch import Image
 from ..graph.tensors import is_stub
 from ..quantization.records import encodings, jsonrecord, tensorrt
 from ..quantization.records.record import Record, record_of
+from ..quantization.variants import switched_on
 from ..study.export import Rebuilt, export_trial, rebuild
 from ..study.imported import IMPORTED_RANGES
 from ..study.store import Store
@@ -74,7 +76,8 @@ def export(
         return Exported(write_text(jsonrecord.write(record), out), f"{len(record.tensors)} tensors")
     if form == "tensorrt-cache":
         record = replace(record, tensors=record.activations)
-    record, warnings = _as_in_the_file(record, rebuilt.builders.builder(rebuilt.record.recipe).model)
+    variant = rebuilt.builders.variants.get(switched_on(rebuilt.record.recipe))
+    record, warnings = _as_in_the_file(_at_sources(record, variant.derived), variant.model)
     if form == "qnn-encodings":
         count = len(record.activations)
         said = f"{count} activations, {len(record.tensors) - count} constants"
@@ -106,6 +109,19 @@ def record_in(store: Store, rebuilt: Rebuilt) -> Record:
     if source is not None:
         about["ranges"] = source
     return record_of(rebuilt.candidate, builder.model, builder.analysis, builder.ranges.shapes, about)
+
+
+def _at_sources(record: Record, derived: Mapping[str, Image]) -> Record:
+    """A record in which what is another tensor times a factor stands under that one's name, with its scale."""
+    back = {}
+    for name, tensor in record.activations.items():
+        image = derived.get(name)
+        if image is not None and image.scaled and image.source not in record.tensors:
+            scale = tuple(float(np.float32(step / image.factor)) for step in tensor.scale)
+            back[image.source] = replace(tensor, scale=scale)
+    gone = {name for name in record.tensors if name in derived and derived[name].source in back}
+    kept = {name: tensor for name, tensor in record.tensors.items() if name not in gone}
+    return replace(record, tensors=dict(sorted({**kept, **back}.items())))
 
 
 def _as_in_the_file(record: Record, model: Model) -> tuple[Record, list[str]]:

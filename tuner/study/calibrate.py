@@ -142,9 +142,9 @@ def _tensors(inputs: Inputs) -> tuple[str, ...]:
 
 def _with_imported(ranges: Ranges, inputs: Inputs, observer: Observer) -> Ranges:
     """The ranges with those of `--ranges` as one more calibrator, and without those of a sibling's."""
-    imported = inputs.imported
-    if imported is None:
+    if inputs.imported is None:
         return without(ranges)
+    imported = inputs.imported.at_sources(inputs.variants.full.derived)
     used = len(imported.spans.keys() & ranges.values.keys())
     observer(
         Noted(

@@ -89,6 +89,7 @@ def quantize_ranges(
     model = load(model_path)
     variants = Variants(model)
     imported.check(variants)
+    imported = imported.at_sources(variants.full.derived)
     mine = imported.alone(_shapes(model), imported.spans.keys() - nonnegative(model))
     overrides: dict[str, Quantization] = {}
     source = None

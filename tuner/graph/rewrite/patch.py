@@ -39,6 +39,11 @@ class Image:
     low: float = -np.inf
     high: float = np.inf
 
+    @property
+    def scaled(self) -> bool:
+        """Whether it is the source times a factor above 0: its grid is then the source's, with another scale."""
+        return self.offset == 0 and self.factor > 0 and self.low == -np.inf and self.high == np.inf
+
 
 def composed(image: Image, derived: Mapping[str, Image]) -> Image:
     """An image of a derived tensor as one of an original tensor."""

@@ -15,6 +15,7 @@ from ....errors import OptionError
 from ....strategies.base import CALIBRATORS, IMPORTED
 from ...calibration.ranges import Ranges
 from ...graph.draft import tensor_names
+from ...graph.rewrite.patch import Image
 from ...graph.rewrite.variants import Variants
 from . import encodings, jsonrecord, tensorrt
 from .record import TensorRecord
@@ -44,6 +45,10 @@ class Span:
         if not negative:
             return {"asymmetric": (0.0, high or most), "symmetric": (0.0, high or most)}
         return {"asymmetric": (low, high), "symmetric": (-most, most)}
+
+    def divided(self, factor: float) -> Span:
+        """The span of a tensor of which this one's is a multiple."""
+        return Span(self.low / factor, self.high / factor, self.most / factor)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Imported:
         Raises:
             OptionError: A tensor that neither the model's file nor a rewritten form of it has, or none that is needed.
         """
-        known = names(variants)
+        known = tensors_of(variants)
         strange = [name for name in self.spans if name not in known]
         needed = variants.union.tensors
         if strange:
@@ -89,6 +94,19 @@ class Imported:
                 f"--ranges {self.path} has none of the {len(needed)} tensors that quantization needs; it has "
                 f"{_some(list(self.spans))}.\nGive ranges of activations of this model, such as {_some(needed)}."
             )
+
+    def at_sources(self, derived: Mapping[str, Image]) -> Imported:
+        """The same, with ranges of tensors that only rewrites bring carried back to what they are multiples of.
+
+        Args:
+            derived: See `Rewritten.derived`.
+        """
+        back = {
+            derived[name].source: span.divided(derived[name].factor)
+            for name, span in self.spans.items()
+            if name in derived and derived[name].scaled
+        }
+        return replace(self, spans={**back, **self.spans})
 
     def over(self, ranges: Ranges) -> Ranges:
         """Calibrated ranges with these beside them; a tensor that the file lacks keeps its min-max range."""
@@ -116,9 +134,10 @@ def without(ranges: Ranges) -> Ranges:
     return replace(ranges, values=kept)
 
 
-def names(variants: Variants) -> set[str]:
+def tensors_of(variants: Variants) -> set[str]:
     """All tensors of the model: as the file has them, as loaded, and as rewritten."""
-    graphs = [variants.model.proto.graph, variants.full.model.proto.graph]
+    forms = ((), variants.names, *((name,) for name in variants.names))
+    graphs = [variants.get(names).model.proto.graph for names in forms]
     graphs.append(onnx.load(variants.model.path, load_external_data=False).graph)
     return {name for graph in graphs for name in tensor_names(graph)}
 

@@ -16,6 +16,7 @@ from autoquant.tuner.quantization import scales
 from autoquant.tuner.quantization.records import encodings, jsonrecord, tensorrt
 from autoquant.tuner.quantization.records.ranges import Imported, read, without
 from autoquant.tuner.quantization.records.record import Record, TensorRecord
+from autoquant.tuner.quantization.variants import extended
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,6 +165,22 @@ def test_over_calibrated_ranges(tmp_path: Path) -> None:
     assert (found.shapes, found.samples) == (ranges.shapes, 7)
     assert without(found).values["a"] == ranges.values["a"]
     assert IMPORTED not in without(ranges).values["c"]
+
+
+def test_a_scaled_tensor_s_range_goes_back_to_its_source(tmp_path: Path) -> None:
+    model = load(zoo.save(zoo.transformer(), tmp_path / "model.onnx"))
+    variants = Variants(model)
+    image = variants.full.derived["q/scaled"]
+    imported = cache(tmp_path, "q/scaled", "embedded")
+    imported.check(variants)
+    found = imported.at_sources(variants.full.derived)
+    assert found.spans[image.source].most == pytest.approx(31.75 / image.factor)
+    whole = {"asymmetric": (-1.0, 1.0), "symmetric": (-1.0, 1.0)}
+    ranges = found.over(Ranges({name: {"minmax": whole} for name in variants.analysis.tensors}))
+    moved = extended(ranges, variants.full.derived)
+    assert moved.get("q/scaled", IMPORTED, "symmetric") == pytest.approx((-31.75, 31.75))
+    both = cache(tmp_path, "q/scaled", image.source).at_sources(variants.full.derived)
+    assert both.spans[image.source].most == 31.75
 
 
 def test_alone(tmp_path: Path) -> None:
