@@ -43,15 +43,15 @@ def test_exported_imported_and_tuned_again(name: str, tmp_path: Path, capsys: py
     activations = {name: t for name, t in record["tensors"].items() if t["kind"] == "activation"}
     lines = files["tensorrt-cache"].read_text().splitlines()[1:]
     scales = {line.rpartition(": ")[0]: struct.unpack("!f", bytes.fromhex(line[-8:]))[0] for line in lines}
-    assert set(scales) <= set(activations)
+    # What a rewrite made by a factor stands in the files under the name of what it was made from.
+    assert all(f"{name}/scaled" in activations for name in scales.keys() - activations.keys())
     assert len(scales) > len(activations) / 2
-    for tensor, scale in scales.items():
-        assert scale == pytest.approx(max(-activations[tensor]["low"], activations[tensor]["high"]) / 127, rel=1e-2)
     encodings = json.loads(files["qnn-encodings"].read_text())["activation_encodings"]
     assert set(encodings) == set(scales)
-    for tensor, (encoding,) in encodings.items():
-        assert encoding["min"] == pytest.approx(activations[tensor]["low"])
-        assert encoding["max"] == pytest.approx(activations[tensor]["high"])
+    for tensor in scales.keys() & activations.keys():
+        low, high = activations[tensor]["low"], activations[tensor]["high"]
+        assert scales[tensor] == pytest.approx(max(-low, high) / 127, rel=1e-2)
+        assert (encodings[tensor][0]["min"], encodings[tensor][0]["max"]) == pytest.approx((low, high))
 
     again = tmp_path / "again.onnx"
     typed = ["quantize", "--model", str(model), "--recipe", str(out / "recipe.json"), "--out", str(again)]
