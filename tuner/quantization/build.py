@@ -370,7 +370,8 @@ class Build:
         """Keep a Relu or Clip behind an int8 MatMul from undoing its fusion.
 
         ONNX Runtime takes a Relu or Clip of one reader for part of the kernel, and does not fuse the kernel at all if
-        that reader is no Q. A maximum with zero is none.
+        that reader is no Q. Where the kernel has other readers it drops a Relu before a Q, which then is one of several
+        readers. A maximum with zero is no Relu.
         """
         output = node.output[0]
         if not self._for_cpu_kernels or self._placement.layers[layer.name] != "int8":
@@ -380,6 +381,10 @@ class Build:
         only_q = output in self._placement.pairs and all(i in self._placement.int8_nodes for i in readers)
         only_q = only_q and (node.op_type == "Relu" or output in self._builder.clips)  # else it may end past the Clip
         kept = index.outputs.intersection((output, node.input[0]))  # both would be gone in the kernel
+        if len(index.consumers[node.input[0]]) > 1:
+            if node.input[0] in self._placement.replaced:
+                return
+            kept.add(node.input[0])
         if output in self._placement.replaced or (only_q and not kept):
             return
         if node.op_type == "Relu":

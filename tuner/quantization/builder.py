@@ -162,7 +162,7 @@ class Builder:
         return [(node.output[0], lookup) for node, lookup in found if lookup is not None]
 
     def _rectified(self) -> list[tuple[int, Layer]]:
-        """Index of the sole Relu or Clip behind the kernel of a MatMul or Gemm → the layer."""
+        """Index of each Relu or Clip behind the kernel of a MatMul or Gemm → the layer."""
         found = []
         nodes = self.model.proto.graph.node
         for layer in self.analysis.layers:
@@ -173,8 +173,7 @@ class Builder:
                 if i in self.bias_adds and self.rank(layer.inputs[0]) == 2:
                     end = i  # one kernel with its MatMul
             readers = self.index.consumers.get(nodes[end].output[0], [])
-            if len(readers) == 1 and nodes[readers[0]].op_type in ("Relu", "Clip"):
-                found.append((readers[0], layer))
+            found += [(reader, layer) for reader in readers if nodes[reader].op_type in ("Relu", "Clip")]
         return found
 
     def _clip(self, layer: Layer) -> tuple[float | None, float | None] | None:
