@@ -177,7 +177,9 @@ def _light(path: Path) -> Case:
         else:
             kept.append(node)
     if kept[-1].op_type == "Softmax":
-        kept[-2].output[0] = kept.pop().output[0]
+        last = kept.pop()
+        for node in kept:
+            node.output[:] = [last.output[0] if name == last.input[0] else name for name in node.output]
     del graph.node[:]
     graph.node.extend(kept)
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in drawn.items())

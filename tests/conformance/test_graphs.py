@@ -138,7 +138,7 @@ def test_random_graphs(drawn: Drawn, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=3000)
+@settings(max_examples=1000)
 @given(drawn=graphs(steps=12), seed=st.integers(0, 1000))
 def test_many_random_graphs(drawn: Drawn, seed: int) -> None:
     check(drawn, seed)
