@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import REWRITE_CHOICES, Recipe
+from autoquant.strategies.base import GLOBAL_CHOICES, REWRITE_CHOICES, Recipe
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.registry import rewritten
@@ -87,7 +87,8 @@ def test_an_unknown_rewrite_is_refused(hardswish: task.Task) -> None:
 def test_the_space_has_them_after_the_global_choices(hardswish: task.Task) -> None:
     analysis = analyse(load(hardswish.model))
     space = build_space(analysis, get("cpu"), calibrated=analysis.tensors, rewrites=["a", "b"])
-    assert list(space.choices)[4:6] == ["rewrite/a", "rewrite/b"]
+    first = len(GLOBAL_CHOICES)
+    assert list(space.choices)[first : first + 2] == ["rewrite/a", "rewrite/b"]
     assert space.choices["rewrite/a"] == space.offered["rewrite/a"] == REWRITE_CHOICES
     assert space.rewrites == ("rewrite/a", "rewrite/b")
     assert space.canonical(Recipe({"rewrite/b": "off"}))["rewrite/b"] == "off"

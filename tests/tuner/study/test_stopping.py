@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from autoquant.errors import OptionError
 from autoquant.evaluators.holdout import Holdout, Part
-from autoquant.strategies.base import History, Outcome
+from autoquant.strategies.base import UNCORRECTED, History, Outcome
 from autoquant.tuner.study import stopping
 from autoquant.tuner.study.clock import Clock
 from autoquant.tuner.study.export import chosen, export_trial
@@ -162,15 +162,15 @@ def test_a_longer_patience_is_the_strategys_own_too(fine: task.Task) -> None:
 
 
 def test_stop_first_ends_at_the_first_success(fine: task.Task) -> None:
-    result, events = run(fine, STRICT, stop="first")
+    result, events = run(fine, STRICT, stop="first", fix=UNCORRECTED)
     told = finished(events)
     assert result.status == "met"
     assert [event.feasible for event in told] == [False] * (len(told) - 1) + [True]
     assert result.tuned is not None
     assert result.tuned.trial == told[-1].number
-    _, events = run(fine, STRICT, stop="first")
+    _, events = run(fine, STRICT, stop="first", fix=UNCORRECTED)
     assert not finished(events)
-    _, events = run(fine, STRICT, max_trials=len(told) + 3)
+    _, events = run(fine, STRICT, max_trials=len(told) + 3, fix=UNCORRECTED)
     assert len(finished(events)) >= 1, "without --stop first it goes on"
 
 

@@ -23,6 +23,7 @@ from autoquant.errors import (
 )
 from autoquant.evaluators.device import CUDA_PROVIDER, loads
 from autoquant.evaluators.evaluation import load_evaluation
+from autoquant.strategies.base import UNCORRECTED
 from autoquant.tuner.study import executor as executors
 from autoquant.tuner.study.bench import Bench
 from autoquant.tuner.study.events import BaselineScored, Event, Noted, TrialFinished
@@ -117,10 +118,10 @@ def test_the_delivered_file_is_what_the_result_says(coarse: task.Task) -> None:
 
 
 def test_a_strict_target_is_held_with_fallbacks(fine: task.Task) -> None:
-    loose, _ = run(fine, "5%")
+    loose, _ = run(fine, "5%", fix=UNCORRECTED)
     assert loose.tuned is not None
     assert loose.tuned.drop > 0.0075
-    strict, events = run(fine, STRICT, max_trials=25)
+    strict, events = run(fine, STRICT, max_trials=25, fix=UNCORRECTED)
     assert strict.status == "met"
     assert strict.tuned is not None
     assert 0 < strict.layers["int8"] < 5
@@ -492,10 +493,10 @@ def test_a_full_disk_ends_in_words_and_loses_nothing(fine: task.Task, monkeypatc
 
 
 def test_scores_of_another_machine_are_not_compared(fine: task.Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(fine, STRICT, max_trials=3)
+    run(fine, STRICT, max_trials=3, fix=UNCORRECTED)
     real = Bench.scored_on
     monkeypatch.setattr(Bench, "scored_on", lambda self: {**real(self), "instruction_set": "another"})
-    result, events = run(fine, STRICT, max_trials=5)
+    result, events = run(fine, STRICT, max_trials=5, fix=UNCORRECTED)
     assert any(isinstance(event, Noted) and "another machine" in event.text for event in events)
     assert result.trials["total"] == 5
 
