@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 import pytest
 from autoquant.errors import OptionError
+from autoquant.strategies.base import UNCORRECTED
 from autoquant.tuner.study.events import Event, TrialFinished
 from autoquant.tuner.study.recover import open_study
 from autoquant.tuner.study.request import Request, TargetDrop
@@ -103,7 +104,7 @@ def test_the_same_verdicts_without_racing(many: task.Task, tmp_path: Path) -> No
 
 
 def test_where_nothing_was_scored_in_full_the_best_effort_is_delivered(many: task.Task) -> None:
-    result, told = run(many, "0.0001%", strategy="random", max_trials=2)
+    result, told = run(many, "0.0001%", strategy="random", max_trials=2, fix=UNCORRECTED)
     assert {event.state for event in told} == {"pruned"}
     assert result.status == "not_met"
     assert result.tuned is not None
