@@ -47,7 +47,7 @@ def cause(reason: str) -> str:
         (r"(Unsupported model IR version)", "file format newer than it supports"),
         (r"In Node, \(\"[^\"]*\", (\w+)", r"calls its \1 invalid"),
         (r"while running (\w+) node", r"\1 fails"),
-        (r"Unable to handle object|Numpy_type", "input of a type numpy lacks"),
+        (r"Unable to handle object|Numpy.type", "input of a type numpy lacks"),
     ):
         found = re.search(pattern, text)
         if found:

@@ -16,6 +16,7 @@ from .environment import RESULTS, ROOT, TASKS
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.table` -->", "<!-- end of benchmarks -->"
 HEAD = ("task (float metric)", "tool", "holds 1 %", "metric", "seconds", "evaluations", "int8 layers", "latency")
 TRUTHS = ("drop", "changed")
+SHOWN_REASONS = 10
 SHOWN_MODES = ("alone", "restored", "both", "direct")
 
 
@@ -327,7 +328,9 @@ def conformance(figures: dict[str, Any]) -> str:
         "models compared", "worst ratio",
     )  # fmt: skip
     kept = "; ".join(f"{reason} ({count})" for reason, count in figures["stay_float"].items())
-    skipped = ", ".join(f"{reason} ({count})" for reason, count in figures["skipped"].items())
+    reasons = list(figures["skipped"].items())
+    skipped = ", ".join(f"{reason} ({count})" for reason, count in reasons[:SHOWN_REASONS])
+    skipped += f", others ({sum(count for _, count in reasons[SHOWN_REASONS:])})"
     return (
         markdown(("kind", *outcomes), [*kinds, ["all", *map(str, total)]])
         + f"\nViolations: {len(figures['violations'])}. Compute operators with a constant weight that stay in float: "
