@@ -16,15 +16,17 @@ from autoquant.evaluators.distances import KINDS
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import Recipe, Space
+from autoquant.strategies.base import WEIGHTS, Recipe, Space
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization.builder import Builder
+from autoquant.tuner.quantization.halves import weights_only
 from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.study import feeds as kept
+from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
@@ -100,6 +102,17 @@ class Bed:
         if (_PROBE, _key(recipe)) not in self._known:
             self._run(recipe)
         return dict(self._known[_PROBE, _key(recipe)])
+
+    def value(self, kind: str, recipe: Recipe) -> float:
+        """What a study's probe of this kind would say."""
+        if kind != WEIGHTS:
+            return self.probe(recipe)[kind]
+        if (WEIGHTS, _key(recipe)) not in self._known:
+            self._reference = self._reference or outputs(self._float, self.feeds)
+            half = weights_only(self.builder.build(recipe, simulate=True))
+            opened = open_session(half.skeleton(), weights=half.weights, threads=THREADS, disabled_optimizers=UNWANTED)
+            self._known[WEIGHTS, _key(recipe)] = distance(self._reference, outputs(opened, self.feeds))
+        return float(self._known[WEIGHTS, _key(recipe)])
 
     def each(self, recipe: Recipe) -> np.ndarray:
         """The relative squared error of each probe sample."""

@@ -63,7 +63,7 @@ class Counted:
             if isinstance(action, Stop):
                 break
             if isinstance(action, Probe):
-                probes[action.kind, action.recipe] = self._bed.probe(action.recipe)[action.kind]
+                probes[action.kind, action.recipe] = self._bed.value(action.kind, action.recipe)
                 continue
             assert isinstance(action, Score)
             cost = self.cost(action.recipe)

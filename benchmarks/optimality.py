@@ -142,7 +142,7 @@ def search(coarse: Coarse, target: float, seed: int = 0) -> tuple[Outcome | None
             case Probe(kind, recipe, _) if kind == LATENCY:
                 probes[kind, recipe] = coarse.cost(recipe)[0]
             case Probe(kind, recipe, _):
-                probes[kind, recipe] = coarse.bed.probe(coarse.whole(recipe))[kind]
+                probes[kind, recipe] = coarse.bed.value(kind, coarse.whole(recipe))
             case Score(recipe, phase):
                 drop, (cost, noise) = coarse.drop(recipe), coarse.cost(recipe)
                 metric = coarse.metric * (1.0 - drop)

@@ -34,6 +34,8 @@ INHERIT = "inherit"
 """A layer's own calibrator: that of `activation/calibrator`."""
 LATENCY, PROFILE = "latency", "profile"
 """Kinds of probes that need the clock."""
+WEIGHTS = "weights"
+"""A probe: the distance with nothing but the weights rounded, on float kernels."""
 GLOBAL_CHOICES = {
     CALIBRATOR: CALIBRATORS,
     ACTIVATION_SYMMETRY: SYMMETRIES,
@@ -317,7 +319,8 @@ class Probe:
     """Measure this recipe cheaply, without labels. Not a trial.
 
     Kinds: `distance` (mean relative squared error of the model's outputs against float on a few calibration
-    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distances.py` (likewise); `latency` (the
+    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distances.py` (likewise); `weights` (the
+    distance that rounding the weights alone causes); `latency` (the
     cost under the objective latency, as `Outcome.cost`); `profile` (a `Profile`).
 
     Attributes:

@@ -65,6 +65,7 @@ class Problem:
         spread: Log-normal sigma of the sensitivities: large means that few layers matter.
         mismatch: Log-normal sigma of the probe against the metric, per layer.
         jitter: Standard deviation of the metric over recipes, in units of the target.
+        of_weights: Part of a distance that rounding the weights alone causes.
         needed: Layers that alone break the target, whatever the probes say of them.
     """
 
@@ -80,6 +81,7 @@ class Problem:
     best_calibrator: str = "percentile_99.99"
     needed: tuple[str, ...] = ()
     glue_drop: float = 0.1
+    of_weights: float = 0.5
     glue_gain: dict[str, float] = field(default_factory=dict)
     clock: float = 0.0
 
@@ -132,7 +134,9 @@ class Problem:
         return Profile(layers, glue, 0.0, sum(layers.values()) + sum(glue.values()))
 
     def measure(self, kind: str, recipe: Recipe) -> float:
-        return self.cost(recipe) if kind == base.LATENCY else self.distance(recipe)
+        if kind == base.LATENCY:
+            return self.cost(recipe)
+        return self.distance(recipe) * (self.of_weights if kind == base.WEIGHTS else 1.0)
 
     def outcome(self, number: int, action: Score) -> Outcome:
         drop = self.drop(action.recipe)
@@ -205,7 +209,7 @@ def follow(procedure: Procedure[Any], problem: Problem) -> tuple[Any, list[Recip
         except StopIteration as end:
             return end.value, scored
         if isinstance(action, Probe):
-            answer = problem.distance(action.recipe)
+            answer = problem.measure(action.kind, action.recipe)
         else:
             scored.append(action.recipe)
             answer = problem.outcome(len(scored) - 1, action)

@@ -61,6 +61,12 @@ def test_nothing_is_asked_where_the_target_holds_or_nothing_is_on_offer():
     assert follow(correct(usual.history(), missed), usual) == (missed, [])
 
 
+def test_where_activations_are_the_trouble_nothing_is_tried():
+    problem = correctable(of_weights=0.2)
+    first = start(problem)
+    assert follow(correct(problem.history(trials=(first,)), first), problem) == (first, [])
+
+
 def test_float_layers_have_nothing_to_correct():
     problem = correctable()
     floated = problem.outcome(0, Score(compose(problem.space, {}, floats=problem.space.layers), "float"))

@@ -18,7 +18,7 @@ from ...evaluators.profiling import kernel_times
 from ...evaluators.racing import Stopped
 from ...evaluators.session import open_session
 from ...evaluators.stopwatch import Stopwatch
-from ...strategies.base import BIAS, LATENCY, UNCORRECTED, Profile, Recipe
+from ...strategies.base import BIAS, LATENCY, UNCORRECTED, WEIGHTS, Profile, Recipe
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..quantization import halves
@@ -224,9 +224,11 @@ class Executor:
         """
         if kind == LATENCY:
             return self._latency(recipe, beat)
-        measure = KINDS[kind]
         reference = self._floats()
         try:
+            if kind == WEIGHTS:
+                return self.distance(self.open_simulated(self.halves(recipe)[0]))
+            measure = KINDS[kind]
             if self._last is None or self._last[0] != recipe:
                 bench = self._inputs.bench
                 self._last = recipe, outputs(bench.open(self.candidate(recipe, bench)), self._probes)
