@@ -12,6 +12,7 @@ from .replay import Procedure, score
 
 _AIM = 0.8
 _SAFE_AIM = 0.3
+_WORTH = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,12 @@ class Bisected:
 
 
 def bisect(
-    history: History, path: Sequence[Recipe], remaining: Sequence[float], start: Outcome, allowance: int | None
+    history: History,
+    path: Sequence[Recipe],
+    remaining: Sequence[float],
+    start: Outcome,
+    allowance: int | None,
+    costs: Sequence[float] | None = None,
 ) -> Procedure[Bisected]:
     """Search k so that recipe k of a path holds the target and recipe k-1 does not.
 
@@ -37,6 +43,8 @@ def bisect(
         remaining: Of each of them the summed sensitivity of what is int8.
         start: The outcome of the first one (infeasible).
         allowance: Trials left for this, None for no bound. The last one plays safe while nothing is feasible.
+        costs: Predicted for each recipe. With them it ends where what is left to gain is less than 2 %: other changes
+            than those along the path may gain more for a trial.
     """
     low, high = 0, len(path) - 1
     low_drop, high_drop = drop_of(start), 0.0
@@ -44,6 +52,8 @@ def bisect(
     infeasible = [start.recipe]
     steps, slow, width = 0, 0, high
     while high - low > 1:
+        if found is not None and costs is not None and costs[high] - costs[low] < _WORTH * costs[high]:
+            break
         last_chance = allowance is not None and steps == allowance - 1 and found is None
         aim = history.target * (_SAFE_AIM if last_chance else _AIM)
         if slow >= 2:

@@ -22,6 +22,7 @@ _CERTIFIED = 256
 """Latency probes of a study, at most, before a float layer is left uncertified."""
 _EXCHANGES = 4
 _REFUTED = 12
+_HARDLY = 0.02
 
 
 def incumbent(history: History) -> Outcome | None:
@@ -38,8 +39,8 @@ def polish(history: History, found: Timed, best: Outcome) -> Action:
 
     Both models, of the latency and of the drop, have learnt from every probe and trial; the recipe of the largest
     chance to hold times time gained is timed and, if the clock agrees, scored. When none is worth it, or patience is
-    over, every float layer is timed in int8 by itself, those of the most gain predicted first; what was faster is
-    scored.
+    over, every float layer that may be faster in int8 is timed so, by itself, and what was faster is scored. Those of
+    which the model is sure that they are slower are timed once at the very end, for the certificate.
     """
     idle = sum(trial.number > best.number for trial in history.trials)
     if idle < (history.patience or _EXCHANGES):
@@ -49,11 +50,15 @@ def polish(history: History, found: Timed, best: Outcome) -> Action:
     alone = {name: history.space.canonical(best.recipe.replace({name: "int8"})) for name in _open(history, best)}
     untimed = [name for name, recipe in alone.items() if (LATENCY, recipe) not in history.probes]
     probed = sum(kind == LATENCY for kind, _ in history.probes)
-    if untimed and probed < _CERTIFIED:
-        times, on = found.clock.model(history), int8_in(best.recipe)
-        first = min(untimed, key=lambda name: times.predicted(on | {name}))
-        return _timed_first(history, alone[first], "certify", best)
-    return _certify(history, alone, best, idle)
+    if not untimed or probed >= _CERTIFIED:
+        return _certify(history, alone, best, idle)
+    times, on = found.clock.model(history), int8_in(best.recipe)
+    chances = {name: times.faster(on, on | {name}, MARGIN * (best.cost or 1.0)) for name in untimed}
+    first = max(untimed, key=lambda name: chances[name])
+    action = _certify(history, alone, best, idle)
+    if chances[first] < _HARDLY and not isinstance(action, Stop):
+        return action
+    return _timed_first(history, alone[first], "certify", best)
 
 
 def _open(history: History, best: Outcome) -> list[str]:

@@ -94,7 +94,7 @@ def fastest(history: History) -> Procedure[Fastest]:
     """Search for speed alone, by latency probes.
 
     The float graph, all layers in int8 and all glue as well are profiled and timed; a rewrite without which the best of
-    them is faster is left out, unless without all of these it is slower. From there a model predicts every recipe
+    them is faster is left out, if without all of these it is again. From there a model predicts every recipe
     (`timemodel.py`); the one it holds for the fastest is timed and corrects it, until four in a row have brought
     nothing. Once a prediction has been timed, a draw from the posterior takes its place (Thompson 1933).
 
@@ -109,11 +109,11 @@ def fastest(history: History) -> Procedure[Fastest]:
     for name in space.rewrites:
         if len(space.offered[name]) > 1:
             without = space.canonical(best.replace({name: "off"}))
-            if (yield from latency(without, "speed", cost * (1.0 + MARGIN))) < cost * (1.0 - MARGIN / 2):
+            if (yield from latency(without, "speed", cost)) < cost * (1.0 - MARGIN):
                 kept[name] = "off"
     if kept != first:
         fewer = yield from _clock(space, kept)
-        if fewer.best[1] < cost * (1.0 + MARGIN):
+        if fewer.best[1] < cost * (1.0 - MARGIN):
             clock = fewer
     measured = {recipe: cost for recipe, _, cost in (clock.floated, *clock.integers)}
     idle = 0

@@ -13,7 +13,7 @@ from .recipes import Settings, drop_of, glue_of, holds, int8_in, remembered, set
 from .replay import Procedure, distance
 from .screening import Screened, screen
 from .sensitivity import sensitivities
-from .speed import Clock, fastest, with_int8
+from .speed import Clock, Fastest, fastest, with_int8
 from .tradeoff import path
 
 _TINY = 1e-12
@@ -57,10 +57,19 @@ def hold(history: History) -> Procedure[Timed]:
     drop = drop_of(best)
     total = sum(sensitivity.get(name, 0.0) for name in on)
     rate = drop / total if total > 0 and 0 < drop < float("inf") else None
-    key = ("path", tuple(found.measured.items()), tuple(sensitivity.items()), tuple(settings.items()), on)
-    points = remembered(space, key, lambda: path(found.clock.model(history, found.measured), on, sensitivity, settings))
-    bisected = yield from bisect(history, *points, best, _allowance(history, screened))
+    key = ("priced", tuple(found.measured.items()), tuple(sensitivity.items()), tuple(settings.items()), on)
+    recipes, remaining, costs = remembered(space, key, lambda: _priced(history, found, on, sensitivity, settings))
+    bisected = yield from bisect(history, recipes, remaining, best, _allowance(history, screened), costs)
     return Timed(found.clock, bisected.outcome, sensitivity, rate)
+
+
+def _priced(
+    history: History, found: Fastest, on: frozenset[str], sensitivity: Mapping[str, float], settings: Settings
+) -> tuple[list[Recipe], list[float], list[float]]:
+    """The path towards float, the sensitivity that remains at each point, and its predicted cost."""
+    model = found.clock.model(history, found.measured)
+    recipes, remaining = path(model, on, sensitivity, settings)
+    return recipes, remaining, [model.predicted(int8_in(recipe)) for recipe in recipes]
 
 
 def of_glue(space: Space, settings: Settings, recipe: Recipe) -> Procedure[dict[str, float]]:

@@ -11,6 +11,7 @@ The recipe of least predicted latency, of all 2^n, is a minimum cut (`cut.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -85,6 +86,15 @@ class TimeModel:
     def predicted(self, on: Collection[str]) -> float:
         """Predicted cost with just these variables in int8."""
         return self.cost(dict.fromkeys(on, "int8"))
+
+    def faster(self, on: Collection[str], other: Collection[str], margin: float) -> float:
+        """Probability that `other` in int8 costs less than `on` by more than a margin."""
+        rows = [_row(self.variables, self.borders, dict.fromkeys(chosen, "int8")) for chosen in (on, other)]
+        change = rows[1] - rows[0]
+        spread = self.prior.spread**2 * change
+        variance = float(change @ spread - (change @ self.gain) @ (self.prior.rows @ spread))
+        deviation = math.sqrt(max(variance, 0.0) + NOISE**2)
+        return 0.5 * math.erfc((float(change @ self.mean) + margin) / (deviation * math.sqrt(2.0)))
 
     @property
     def required(self) -> frozenset[str]:

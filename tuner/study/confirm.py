@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import EvaluationError
 from ...evaluators.base import Latency, Scored
 from ...evaluators.paired import drop_interval
-from ...strategies.base import Recipe
+from ...strategies.base import LATENCY, Recipe
 from ...strategies.front import front
 from ...strategies.polish import incumbent
 from ...strategies.recipes import int8_in
@@ -29,7 +29,8 @@ from .trial import TrialRecord
 _PAIRS = 41
 _TIMED = 3
 _CLOSE = 1.05
-_NOISE = 0.02
+_NOISE = 0.04
+"""What two timings of one model may differ by; a difference that is no reason to deliver another than the incumbent."""
 _WORTH = 0.03
 """A model in int8 gives way to its float form where that is faster by more than this, beyond noise."""
 _TRIED = 5
@@ -114,7 +115,8 @@ def _rewrites_only(run: Run, found: Confirmed) -> Latency | None:
     candidate = build(run, recipe)
     if run.inputs.real is None or not differs(run.inputs.model.path, candidate.proto):
         return None
-    return run.executor.compare(run.inputs.real.open(candidate), pairs=_PAIRS)
+    probed = run.history().probes.get((LATENCY, recipe))
+    return run.executor.settled(run.inputs.real.open(candidate), _PAIRS, 1.0 / probed if probed else None)
 
 
 def _winner(run: Run) -> Confirmed | None:
@@ -162,7 +164,9 @@ def examine(run: Run, record: TrialRecord) -> Confirmed:
     if scored.metric != record.metric:
         noise = _noise(run)
     latency = (
-        run.executor.compare(session, pairs=_PAIRS) if inputs.real is not None and not inputs.bench.simulated else None
+        run.executor.settled(session, _PAIRS, record.speedup)
+        if inputs.real is not None and not inputs.bench.simulated
+        else None
     )
     drop = inputs.request.target_drop.drop(run.baseline.metric, scored.metric, inputs.evaluation.higher_is_better)
     return Confirmed(
