@@ -77,7 +77,7 @@ def _procedures(history: History) -> Procedure[Outcome | None]:
     space = history.space
     screened = yield from screen(history)
     best = yield from recalibrate(history, screened.outcome)
-    best = yield from correct(history, best)
+    best = yield from correct(history, best, screened.tried)
     sensitivity: dict[str, float] = {}
     infeasible: tuple[Recipe, ...] = ()
     if not holds(history, best):

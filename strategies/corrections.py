@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from .base import BIAS, BIASES, ROUNDING, ROUNDINGS, WEIGHT_RANGE, WEIGHT_RANGES, WEIGHTS, History, Outcome, Probe
 from .recipes import drop_of, holds, int8_in
 from .replay import Procedure, distance, score
@@ -12,10 +15,12 @@ _WORTH = 0.01
 _SHARE = 0.25
 
 
-def correct(history: History, outcome: Outcome) -> Procedure[Outcome]:
+def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) -> Procedure[Outcome]:
     """Correct a recipe that misses the target, and score it.
 
-    Each correction is probed alone on the recipe; then, from the best one on, each other one is added that lowers the
+    Which settings are the best can change with corrections: of the given recipe and the others the one goes on that has
+    the least distance with its biases corrected, or as it is. Each correction is probed alone on it; then, from the
+    best one on, each other one is added that lowers the
     distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency, but a pass
     over the calibration samples and, GPTQ, as much time as several evaluations. So nothing is tried where a probe says
     that rounding the weights causes less than a quarter of the distance.
@@ -23,6 +28,7 @@ def correct(history: History, outcome: Outcome) -> Procedure[Outcome]:
     Args:
         history: What is known.
         outcome: The recipe's own.
+        others: Of other recipes that were scored and miss the target too.
 
     Returns:
         The better of the two outcomes; the given one where it holds, or where nothing was on offer or of use.
@@ -36,6 +42,13 @@ def correct(history: History, outcome: Outcome) -> Procedure[Outcome]:
     of_weights: float = yield Probe(WEIGHTS, recipe, "correct")
     if of_weights < _SHARE * least:
         return outcome
+    if BIAS in left and others:
+        reached = math.inf
+        for base in dict.fromkeys((recipe, *(other.recipe for other in others))):
+            plain = yield from distance(base, "correct")
+            biased = yield from distance(space.canonical(base.replace({BIAS: CORRECTIONS[BIAS]})), "correct")
+            if min(plain, biased) < reached:
+                best, least, reached = base, plain, min(plain, biased)
     while left:
         tried = []
         for name in left:

@@ -24,12 +24,17 @@ class Screened:
     Attributes:
         outcome: The best all-int8 trial (glue in float): feasible, or else of the smallest drop.
         ranked: All activation settings, the outcome's first, then by distance.
-        scores: Number of trials it took.
+        tried: All that were scored.
     """
 
     outcome: Outcome
     ranked: tuple[Settings, ...]
-    scores: int
+    tried: tuple[Outcome, ...]
+
+    @property
+    def scores(self) -> int:
+        """Number of trials it took."""
+        return len(self.tried)
 
 
 def screen(history: History, form: Callable[[Settings], Recipe] | None = None) -> Procedure[Screened]:
@@ -63,7 +68,7 @@ def screen(history: History, form: Callable[[Settings], Recipe] | None = None) -
     best = min(outcomes, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))
     chosen = settings_of(best.recipe)
     others = [settings for _, settings in ranked if not settings.items() <= chosen.items()]
-    return Screened(best, (chosen, *others), len(outcomes))
+    return Screened(best, (chosen, *others), tuple(outcomes))
 
 
 def _ranked(

@@ -48,7 +48,7 @@ def hold(history: History) -> Procedure[Timed]:
     on = int8_in(found.recipe)
     rewrites = found.clock.settings
     screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
-    best = yield from correct(history, (yield from recalibrate(history, screened.outcome)))
+    best = yield from correct(history, (yield from recalibrate(history, screened.outcome)), screened.tried)
     if holds(history, best) or not space.free_layers:
         return Timed(found.clock, best if holds(history, best) else None, {})
     settings = settings_of(best.recipe)

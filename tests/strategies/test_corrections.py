@@ -61,6 +61,25 @@ def test_nothing_is_asked_where_the_target_holds_or_nothing_is_on_offer():
     assert follow(correct(usual.history(), missed), usual) == (missed, [])
 
 
+def test_another_recipe_that_corrections_help_more_is_the_one_to_correct():
+    class Choosy(Correctable):
+        """Only min-max, the worse calibrator as it is, has biases worth correcting."""
+
+        def _scale(self, recipe):
+            uncorrected = Problem._scale(self, recipe)
+            helped = recipe[base.BIAS] == "on" and recipe[base.CALIBRATOR] == "minmax"
+            return uncorrected * (0.01 if helped else 1.0)
+
+    problem = Choosy(with_corrections(make_space(12, seed=4)), seed=4, total=2.0)
+    first = start(problem)
+    settings = next(s for s in activation_settings(problem.space) if s[base.CALIBRATOR] == "minmax")
+    other = problem.outcome(1, Score(compose(problem.space, settings), "screen"))
+    assert other.drop > first.drop > problem.target
+    found, scored = follow(correct(problem.history(trials=(first, other)), first, (first, other)), problem)
+    assert scored == [other.recipe.replace({base.BIAS: "on"})]
+    assert found.drop < problem.target
+
+
 def test_where_activations_are_the_trouble_nothing_is_tried():
     problem = correctable(of_weights=0.2)
     first = start(problem)

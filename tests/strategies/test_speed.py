@@ -151,6 +151,23 @@ def test_the_model_learns_what_the_profile_hides():
     assert model.cost(other) == pytest.approx(problem.cost(other), rel=0.05)
 
 
+def test_the_chance_to_be_faster_is_the_posterior_s():
+    """Against draws of it."""
+    machine = Machine(make_space(12, seed=1))
+    floated = with_int8(machine.space, {}, ())
+    whole = with_int8(machine.space, {}, machine.space.layers)
+    known = {recipe: machine.cost(recipe) for recipe in (floated, whole)}
+    corners = [(recipe, machine.profile(recipe), known[recipe]) for recipe in (floated, whole)]
+    model = fit(machine.space, corners[0], corners[1:], known)
+    on = frozenset(machine.space.layers[:6])
+    rng = np.random.default_rng(0)
+    for name in machine.space.layers[6:]:
+        other = on | {name}
+        draws = [dataclasses.replace(model, mean=model.prior.drawn(model.gain, rng)) for _ in range(400)]
+        changes = [drawn.predicted(other) - drawn.predicted(on) + 0.01 * rng.standard_normal() for drawn in draws]
+        assert model.faster(on, other, 0.005) == pytest.approx(np.mean(np.array(changes) < -0.005), abs=0.08)
+
+
 def test_the_path_is_nested_and_ends_in_float():
     problem = machine(20)
     settings = {name: values[0] for name, values in problem.space.offered.items() if not name.startswith("layer/")}

@@ -35,7 +35,9 @@ from .trial import Measured
 
 PAIRS = 31
 PRECISION = 0.01
-"""A trial or latency probe is timed until half the interval of its speedup is this part of it, at most 31 pairs."""
+"""A trial is timed until half the interval of its speedup is this part of it, at most 31 pairs."""
+_PROBE_PAIRS = 15
+"""Of a latency probe: the model that learns of it is no more exact."""
 _TIMINGS = 6
 _AGREES = 0.05
 _PAUSE = 1.0
@@ -189,19 +191,22 @@ class Executor:
             return candidate.size_bytes / self._inputs.model.source_bytes
         return ops(self._inputs.analysis, self._ranges.shapes, candidate.layers, self._inputs.target.weight_bits)
 
-    def time(self, recipe: Recipe, session: ort.InferenceSession | None, beat: float | None = None) -> Latency | None:
+    def time(
+        self, recipe: Recipe, session: ort.InferenceSession | None, beat: float | None = None, pairs: int = PAIRS
+    ) -> Latency | None:
         """Time a recipe against the float file on the target's kernels; None under another objective.
 
         Args:
             recipe: What is timed.
             session: Of it, None to open one.
             beat: A cost; the timing ends as soon as the recipe's is known to be higher.
+            pairs: At most.
         """
         real = self._inputs.real
         if self._inputs.objective != "latency" or real is None:
             return None
         session = session or real.open(self.candidate(recipe, real))
-        return self.compare(session, pairs=PAIRS, precision=PRECISION, beat=1.0 / beat if beat else 0.0)
+        return self.compare(session, pairs=pairs, precision=PRECISION, beat=1.0 / beat if beat else 0.0)
 
     def compare(self, session: ort.InferenceSession, pairs: int, precision: float = 0.0, beat: float = 0.0) -> Latency:
         """Time a session of the target's kernels against the float file's, in alternation."""
@@ -259,7 +264,7 @@ class Executor:
 
     def _latency(self, recipe: Recipe, beat: float | None) -> float:
         try:
-            latency = self.time(recipe, None, beat)
+            latency = self.time(recipe, None, beat, _PROBE_PAIRS)
         except (EvaluationError, ModelError):
             return math.inf
         return 1.0 / latency.speedup if latency else math.inf
