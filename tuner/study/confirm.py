@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import EvaluationError
 from ...evaluators.base import Latency, Scored
 from ...evaluators.paired import drop_interval
+from ...evaluators.stopwatch import Stopwatch
 from ...strategies.base import LATENCY, Recipe
 from ...strategies.front import front
 from ...strategies.polish import incumbent
@@ -81,7 +82,7 @@ def confirm(run: Run) -> Confirmed | None:
         return found
     found = replace(found, rewrites_only=_rewrites_only(run, found))
     recipe = _better_in_float(run, found)
-    if recipe is None:
+    if recipe is None or not _slower(run, found, recipe):
         return found
     told = (record for record in run.comparable() if record.recipe == recipe and record.state == "complete")
     record = next(told, None) or score(run, recipe, "confirm")
@@ -105,6 +106,17 @@ def _better_in_float(run: Run, found: Confirmed) -> Recipe | None:
     else:
         return None
     return other if other != recipe and not int8_in(other) else None
+
+
+def _slower(run: Run, found: Confirmed, recipe: Recipe) -> bool:
+    """Whether the winner is slower than a recipe where both are timed against each other, beyond noise.
+
+    Each against the float file, one after the other, a disturbance may have met one of them alone.
+    """
+    real = run.inputs.real
+    assert real is not None
+    watch = Stopwatch(real.open(build(run, recipe)), run.timed)
+    return watch.compare(real.open(found.candidate), pairs=_PAIRS).speedup_ci[1] < 1.0
 
 
 def _rewrites_only(run: Run, found: Confirmed) -> Latency | None:

@@ -35,15 +35,19 @@ def made(tmp_path: Path) -> task.Task:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(made: task.Task, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Times by what a model consists of: int8, float and rewritten, or float as given."""
 
     def install(int8: float, rewritten: float, plain: float = 1.0, width: float = 0.02) -> None:
-        def compare(self: Stopwatch, candidate: ort.InferenceSession, **options: Any) -> Latency:
-            given = candidate._model_bytes
-            model = onnx.ModelProto.FromString(given) if given else onnx.load(candidate._model_path)
+        def speed(session: ort.InferenceSession) -> float:
+            given = session._model_bytes
+            model = onnx.ModelProto.FromString(given) if given else onnx.load(session._model_path)
             found = operators(model)
-            speedup = int8 if "QuantizeLinear" in found else plain if "Div" in found else rewritten
+            return int8 if "QuantizeLinear" in found else plain if "Div" in found else rewritten
+
+        def compare(self: Stopwatch, candidate: ort.InferenceSession, **options: Any) -> Latency:
+            as_given = Path(self._baseline._model_path or "") == made.model
+            speedup = speed(candidate) / (1.0 if as_given else speed(self._baseline))
             return Latency(1.0, 1.0 / speedup, speedup, (speedup * (1 - width), speedup * (1 + width)), 21)
 
         monkeypatch.setattr(Stopwatch, "compare", compare)
