@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 from autoquant.evaluators.base import Latency
 from autoquant.evaluators.stopwatch import Stopwatch
+from autoquant.tuner.study import executor
 from autoquant.tuner.study.export import export_trial
 from autoquant.tuner.study.recover import open_study
 from autoquant.tuner.study.request import Request, TargetDrop
@@ -32,6 +33,41 @@ def operators(proto: onnx.ModelProto) -> set[str]:
 def made(tmp_path: Path) -> task.Task:
     """HardSwish in four operators: something to rewrite."""
     return task.write(tmp_path, zoo.hardswish_net())
+
+
+def test_a_disturbance_while_the_winner_is_timed_is_not_believed(
+    made: task.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_PAUSE", 0.0)
+    spoilt = 3
+
+    def compare(self: Stopwatch, candidate: ort.InferenceSession, *, pairs: int, **options: Any) -> Latency:
+        nonlocal spoilt
+        final = pairs > executor.PAIRS
+        spoilt -= final
+        speedup = 1.0 + 0.2 * spoilt if final and spoilt >= 0 else 2.0
+        return Latency(1.0, 1.0 / speedup, speedup, (0.98 * speedup, 1.02 * speedup), pairs)
+
+    monkeypatch.setattr(Stopwatch, "compare", compare)
+    result = run(made)
+    assert result.status == "met"
+    assert result.latency is not None
+    assert result.latency["speedup"] == 2.0
+
+
+def test_two_timings_that_agree_against_the_search_s_are_believed(
+    made: task.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_PAUSE", 0.0)
+
+    def compare(self: Stopwatch, candidate: ort.InferenceSession, *, pairs: int, **options: Any) -> Latency:
+        speedup = 1.5 if pairs > executor.PAIRS else 2.0
+        return Latency(1.0, 1.0 / speedup, speedup, (0.98 * speedup, 1.02 * speedup), pairs)
+
+    monkeypatch.setattr(Stopwatch, "compare", compare)
+    latency = run(made).latency
+    assert latency is not None
+    assert latency["speedup"] == 1.5
 
 
 @pytest.fixture
