@@ -227,7 +227,7 @@ class Executor:
         """
         seen = [] if expected is None else [expected]
         for _ in range(_TIMINGS):
-            latency = self.compare(session, pairs)
+            latency = self.compare(session, pairs=pairs)
             if not seen or any(abs(latency.speedup / speedup - 1.0) < _AGREES for speedup in seen):
                 break
             seen.append(latency.speedup)
