@@ -135,12 +135,12 @@ def table(trials: Sequence[TrialRecord], *, relative: bool, target: str) -> Rend
             Text(trial.error, style="yellow") if trial.error else settings(trial.recipe),
         ]
         rows.append([cell if isinstance(cell, Text) else Text(cell) for cell in cells])
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    shown = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, name in enumerate(heads):
         # The figures keep their width, the settings give way.
         widest = max([len(name), *(row[index].cell_len for row in rows)])
         shown.add_column(name, justify="left" if name in ("", "step") else "right", no_wrap=True, min_width=widest)
-    shown.add_column("settings", overflow="ellipsis", no_wrap=True)
+    shown.add_column("settings", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in rows:
         shown.add_row(*row)
     return Group(shown, Text(), Text(f"{legend(trials)}  drop allowed: {target}", style="dim"))

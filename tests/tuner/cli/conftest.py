@@ -1,6 +1,5 @@
 import contextlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ def words(made: task.Task, *more: str) -> list[str]:
     """The command line that tunes a little task."""
     usual = ["tune", "--model", str(made.model), "--eval", str(made.evaluate), "--out", str(made.out)]
     return [*usual, "--objective", "ops", "--strategy", "random", "--target-drop", "50%", *more]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _nobody_watches() -> Iterator[None]:
-    """The output of a pipe, whatever the machine that runs the tests declares."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CI"):
-            environment.delenv(name, raising=False)
-        yield
 
 
 @pytest.fixture(scope="session")

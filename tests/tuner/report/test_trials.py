@@ -1,7 +1,7 @@
 import io
 
 import pandas as pd
-from autoquant.tuner.report.trials import best, frame, kind, settings, table
+from autoquant.tuner.report.trials import MARKS, best, frame, kind, settings, table
 from rich.console import Console
 
 from tests.tuner.report.made import LAYERS, recipe, trial, trials
@@ -63,11 +63,12 @@ def test_table_shows_every_trial_and_stars_the_best() -> None:
     assert "drop allowed: 1%" in lines[-1]
 
 
-def test_figures_survive_a_narrow_terminal() -> None:
+def test_marks_and_figures_survive_a_narrow_terminal() -> None:
     shown = text(80)
     assert "0.7101" in shown
     assert "1.72×" in shown
     assert "prune-back" in shown
+    assert [line[0] for line in shown.splitlines() if line[:1] in MARKS.values()][:6] == list("✗✗✓╌!★")
 
 
 def test_an_empty_study_says_so() -> None:

@@ -66,14 +66,16 @@ def _widest(tensors: Mapping[str, TensorRecord], kind: Kind) -> int:
 
 
 def _encodings(tensor: TensorRecord) -> list[dict[str, Any]]:
+    # Asked once: a vocabulary's projection has tens of thousands of channels.
+    bits, lowest, symmetric = tensor.bits, tensor.lowest, str(tensor.symmetric)
     return [
         {
-            "bitwidth": tensor.bits,
+            "bitwidth": bits,
             "dtype": "int",
-            "is_symmetric": str(tensor.symmetric),
+            "is_symmetric": symmetric,
             "max": high,
             "min": low,
-            "offset": tensor.lowest - offset,
+            "offset": lowest - offset,
             "scale": scale,
         }
         for scale, offset, (low, high) in zip(tensor.scale, tensor.offset, tensor.ends, strict=True)

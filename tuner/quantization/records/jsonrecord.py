@@ -108,10 +108,10 @@ def _tensor(name: str, entry: Mapping[str, Any]) -> TensorRecord:
     found = TensorRecord(kind, tuple(scales), tuple(offsets), dtype, axis, tuple(_listed(entry.get("shape"))))
     if not scales or not all(_above_zero(scale) for scale in scales):
         raise OptionError(f"the scale of {name!r} must be a number above 0, but got {entry.get('scale')!r:.40}.")
-    highest = found.lowest + 2**found.bits - 1
-    if len(offsets) != len(scales) or not all(_whole(o) and found.lowest <= o <= highest for o in offsets):
+    lowest, highest = found.lowest, found.lowest + 2**found.bits - 1
+    if len(offsets) != len(scales) or not all(_whole(o) and lowest <= o <= highest for o in offsets):
         raise OptionError(
-            f"the offset of {name!r} must be {found.lowest} to {highest}, as many as scales, "
+            f"the offset of {name!r} must be {lowest} to {highest}, as many as scales, "
             f"but got {entry.get('offset')!r:.40}."
         )
     if axis is not None and not _whole(axis):

@@ -53,13 +53,14 @@ class TensorRecord:
     @property
     def symmetric(self) -> bool:
         """Whether every offset is the middle of the grid: 0 where signed, 2^(bits−1) where unsigned."""
-        return all(offset - self.lowest == 2 ** (self.bits - 1) for offset in self.offset)
+        middle = self.lowest + 2 ** (self.bits - 1)
+        return all(offset == middle for offset in self.offset)
 
     @property
     def ends(self) -> tuple[tuple[float, float], ...]:
         """The smallest and the largest value of the grid, one pair per scale, in double precision."""
-        most = 2**self.bits - 1
-        pairs = zip(self.scale, (self.lowest - offset for offset in self.offset), strict=True)
+        lowest, most = self.lowest, 2**self.bits - 1
+        pairs = zip(self.scale, (lowest - offset for offset in self.offset), strict=True)
         return tuple((scale * below, scale * (below + most)) for scale, below in pairs)
 
 
@@ -189,7 +190,8 @@ def _layer(
 
 def signed(tensor: TensorRecord) -> tuple[int, ...]:
     """The offsets on the signed grid of as many bits."""
-    return tuple(offset - tensor.lowest - 2 ** (tensor.bits - 1) for offset in tensor.offset)
+    middle = tensor.lowest + 2 ** (tensor.bits - 1)
+    return tuple(offset - middle for offset in tensor.offset)
 
 
 def _constants(candidate: Candidate) -> Callable[[str, Kind], TensorRecord | None]:

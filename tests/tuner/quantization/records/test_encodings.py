@@ -122,3 +122,12 @@ ENTRY = {"bitwidth": 8, "scale": 0.5, "offset": -3}
 def test_what_is_wrong_in_encodings(data: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         encodings.read(data)
+
+
+def test_a_vocabulary_of_channels_is_written_and_read() -> None:
+    """One step a channel: with one step for each pair of channels this would take the better part of an hour."""
+    channels = 20_000
+    scales = tuple(float(scale) for scale in np.linspace(1e-3, 2e-3, channels, dtype=np.float32))
+    found = {"w": TensorRecord("weight", scales, (0,) * channels, "int8", axis=1)}
+    again = encodings.read(json.loads(encodings.write(found)))
+    assert again["w"].ends == found["w"].ends
