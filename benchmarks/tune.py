@@ -31,15 +31,20 @@ def tune(folder: Path, objective: str, out: Path, arguments: argparse.Namespace)
         command += ["--max-trials", str(arguments.max_trials)]
     if arguments.timeout:
         command += ["--timeout", arguments.timeout]
+    return call(command, out, folder.parent)
+
+
+def call(command: list[str], out: Path, tasks: Path) -> dict[str, Any]:
+    """Run `command --out out`; where the tasks lie is left out of what is told of it."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=sys.stderr, check=False
     )
     seconds = time.perf_counter() - start
     if not (out / "result.json").exists():
-        raise SystemExit(f"{folder.name}: `{shlex.join(command)}` left no result.json (exit status {done.returncode})")
+        raise SystemExit(f"`{shlex.join(command)}` left no result.json (exit status {done.returncode})")
     result = json.loads((out / "result.json").read_text())
-    shown = [part.replace(str(folder.parent), "$AUTOQUANT_TASKS") for part in command]
+    shown = [part.replace(str(tasks), "$AUTOQUANT_TASKS") for part in command]
     result.pop("study", None)  # names a folder that is about to go
     return {"command": " ".join(shown), "exit_status": done.returncode, "seconds": seconds, "result": result}
 
