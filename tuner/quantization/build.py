@@ -233,20 +233,21 @@ class Build:
         """The layer's weight on integers; scales grow where an int32 bias would not fit otherwise."""
         weights = self._builder.weights
         assert layer.weight is not None
-        scheme, quantized = self._mended.scheme(layer), self._mended.weight(layer)
-        bias = self._integer_bias(layer)
-        if bias is not None and not scheme.unsigned:
-            if layer.name not in self._grown:
-                self._grown[layer.name] = scales.with_room_for_bias(
-                    quantized,
-                    weights.value(layer.weight),
-                    weights.value(bias).reshape(-1),
-                    self._scale(layer.inputs[0]),
-                    symmetric=scheme.symmetric,
-                    bits=scheme.bits,
-                )
-            return self._grown[layer.name]
-        return quantized
+        scheme, bias = self._mended.scheme(layer), self._bias_of(layer)  # simulated on the grid that the target gets
+        if bias is None or scheme.unsigned:
+            return self._mended.weight(layer)
+        if layer.name not in self._grown:
+            nearest = self._mended.nearest(layer)
+            grown = scales.with_room_for_bias(
+                nearest,
+                weights.value(layer.weight),
+                weights.value(bias).reshape(-1),
+                self._scale(layer.inputs[0]),
+                symmetric=scheme.symmetric,
+                bits=scheme.bits,
+            )
+            self._grown[layer.name] = self._mended.weight(layer, None if grown is nearest else grown)
+        return self._grown[layer.name]
 
     def _new_bias(self, node: onnx.NodeProto, layer: Layer, quantized: QuantizedWeight) -> None:
         """A bias for a Conv or Gemm that has none, where its weight's rounding wants one."""
@@ -265,8 +266,12 @@ class Build:
                 attribute.f = 1.0
 
     def _integer_bias(self, layer: Layer) -> str | None:
-        """The constant that becomes an int32 bias of the layer, None without one."""
-        if self._simulate or self._builder.target.bias != "int32":
+        """The constant that becomes an int32 bias of the layer here, None without one."""
+        return None if self._simulate else self._bias_of(layer)
+
+    def _bias_of(self, layer: Layer) -> str | None:
+        """The constant that is an int32 bias of the layer on the target, None without one."""
+        if self._builder.target.bias != "int32":
             return None
         nodes = self._builder.index.graph.node
         if layer.op_type in ("Conv", "Gemm"):
@@ -287,9 +292,12 @@ class Build:
         writer = self._writer
         record = Quantization(quantized.scale, quantized.zero_point, str(quantized.values.dtype), quantized.axis)
         self._quantization[name] = record
-        if self._simulate:
-            return writer.constant(f"{name}/rounded{quantized.axis}", scales.dequantize(quantized))
-        if id(quantized) not in self._made:
+        if self._simulate and id(quantized) not in self._made:
+            wanted = f"{name}/rounded{quantized.axis}"
+            while writer.name(wanted) in self._made.values():  # a layer that shares it has another scale
+                wanted += "_"
+            self._made[id(quantized)] = writer.constant(wanted, scales.dequantize(quantized))
+        elif id(quantized) not in self._made:
             stem = f"{name}/{len(self._made)}"
             inputs = [
                 writer.constant(f"{stem}/q", quantized.values),

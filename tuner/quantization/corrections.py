@@ -176,7 +176,7 @@ class Corrections:
             self._forms[layer.name] = form
             if form.size <= LONGEST:
                 self._hessians[form] = form.size * form.size * form.groups
-        self._rounded: dict[tuple[str, Scheme], tuple[QuantizedWeight, Mapping[str, str]]] = {}
+        self._rounded: dict[tuple[str, Scheme, str], tuple[QuantizedWeight, Mapping[str, str]]] = {}
         self._means: dict[str, tuple[np.ndarray, Mapping[str, str]]] = {}
         self._shifts: dict[tuple[str, Scheme, str], tuple[QuantizedWeight, np.ndarray]] = {}
 
@@ -190,15 +190,24 @@ class Corrections:
         kinds = {(other.weight_axis, self._shape(other)) for other in self._readers[layer.weight]}
         return "" if len(kinds) == 1 else "layers that read it otherwise share its weight"
 
-    def rounded(self, layer: Layer, scheme: Scheme) -> tuple[QuantizedWeight, Mapping[str, str]]:
-        """The weight of a layer without `refusal`, rounded by GPTQ on the grid it has; and key → file of the result."""
+    def rounded(
+        self, layer: Layer, scheme: Scheme, grown: QuantizedWeight | None = None
+    ) -> tuple[QuantizedWeight, Mapping[str, str]]:
+        """The weight of a layer without `refusal`, rounded by GPTQ on the grid it has; and key → file of the result.
+
+        Args:
+            layer: The layer.
+            scheme: How its weight is quantized.
+            grown: The weight to nearest on the grid in use, where that is not the scheme's own.
+        """
         assert layer.weight is not None
-        place = (layer.weight, scheme)
+        nearest = grown or self._weights.of(layer.weight, scheme)
+        grid = "" if grown is None else _digest(grown.scale, grown.zero_point)
+        place = (layer.weight, scheme, grid)
         if place not in self._rounded:
-            wanted = self._rounding(layer, scheme)
+            wanted = self._rounding(layer, scheme, nearest, grid)
             kept = self._source.get(wanted)
-            made = replace(self._weights.of(layer.weight, scheme), values=kept.values)
-            self._rounded[place] = made, _record(wanted, kept)
+            self._rounded[place] = replace(nearest, values=kept.values), _record(wanted, kept)
         return self._rounded[place]
 
     def mean(self, layer: Layer, rounding: str = "nearest") -> tuple[np.ndarray, Mapping[str, str]] | None:
@@ -246,20 +255,20 @@ class Corrections:
             self._shifts[place] = quantized, moved
         return self._shifts[place][1], found[1]
 
-    def _rounding(self, layer: Layer, scheme: Scheme) -> Wanted:
+    def _rounding(self, layer: Layer, scheme: Scheme, nearest: QuantizedWeight, grid: str) -> Wanted:
         assert layer.weight is not None
         assert layer.weight_axis is not None
         readers = tuple(dict.fromkeys(self._forms[other.name] for other in self._readers[layer.weight]))
-        forms = sorted(_of(form) for form in readers)
+        parts = [*sorted(_of(form) for form in readers), *([grid] if grid else [])]
         return Wanted(
-            key=_key("gptq", self._weights.digest(layer.weight), json.dumps(asdict(scheme)), *forms),
+            key=_key("gptq", self._weights.digest(layer.weight), json.dumps(asdict(scheme)), *parts),
             model=self._model,
             forms=[*self._forms.values()],
             hessians=self._hessians,
             layer=layer.name,
             rounding=Rounding(
                 self._weights.value(layer.weight),
-                self._weights.of(layer.weight, scheme),
+                nearest,
                 self._forms[layer.name],
                 layer.weight_axis,
                 *scheme.limits,
@@ -280,6 +289,10 @@ def _key(kind: str, *parts: str) -> str:
     """32 hex digits that name a result."""
     text = json.dumps([kind, _VERSION, *parts])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:32]
 
 
 def _record(wanted: Wanted, kept: Kept) -> Mapping[str, str]:

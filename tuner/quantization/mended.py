@@ -45,19 +45,28 @@ class Mended:
         axis = layer.weight_axis if per_channel and not left else None
         return Scheme(axis, symmetric, target.weight_bits, left, recipe.get(WEIGHT_RANGE) == "mse")
 
-    def weight(self, layer: Layer) -> QuantizedWeight:
-        """A layer's weight; by GPTQ where the recipe says so, to nearest with a note where that cannot be."""
-        assert layer.weight is not None
-        scheme = self.scheme(layer)
+    def weight(self, layer: Layer, grown: QuantizedWeight | None = None) -> QuantizedWeight:
+        """A layer's weight; by GPTQ where the recipe says so, to nearest with a note where that cannot be.
+
+        Args:
+            layer: The layer.
+            grown: Its weight to nearest on a grid of its own, None for the scheme's.
+        """
+        nearest = grown or self.nearest(layer)
         if self._recipe.get(ROUNDING) != "gptq":
-            return self._weights.of(layer.weight, scheme)
+            return nearest
         refusal = self._corrections.refusal(layer)
         if refusal:
             self.notes[layer.name] = f"{layer.name} is rounded to nearest: {refusal}"
-            return self._weights.of(layer.weight, scheme)
-        made, record = self._corrections.rounded(layer, scheme)
+            return nearest
+        made, record = self._corrections.rounded(layer, self.scheme(layer), grown)
         self.files |= record
         return made
+
+    def nearest(self, layer: Layer) -> QuantizedWeight:
+        """A layer's weight rounded to nearest."""
+        assert layer.weight is not None
+        return self._weights.of(layer.weight, self.scheme(layer))
 
     def shift(self, layer: Layer, quantized: QuantizedWeight) -> np.ndarray | None:
         """What rounding its weight moves the layer's mean output by, float64 [channels]; None where the bias stays."""

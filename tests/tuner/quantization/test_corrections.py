@@ -8,6 +8,7 @@ import pytest
 from autoquant.errors import CalibrationError
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import BIAS, LAYER, ROUNDING, WEIGHT_RANGE
+from autoquant.tuner.calibration.rows import Form, sample
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization import halves, scales
 from autoquant.tuner.quantization.builder import Builder
@@ -22,6 +23,7 @@ from tests import zoo
 from tests.tuner.quantization.building import Case, case, differences, distance, zoo_case
 
 NETS = ["conv_net", "transformer", "hardswish_net", "shared_weight_net", "two_input_net"]
+GROWN = {"correction_rounding": "gptq"}
 GPTQ, BIASED, CLIPPED = {ROUNDING: "gptq"}, {BIAS: "on"}, {WEIGHT_RANGE: "mse"}
 
 
@@ -224,6 +226,54 @@ def test_rows_too_long_are_rounded_to_nearest_with_a_note(monkeypatch):
     monkeypatch.setattr("autoquant.tuner.quantization.corrections.LONGEST", 30)
     candidate = corrected(made).build(made.recipe().replace(GPTQ))
     assert candidate.notes == ("down is rounded to nearest: its rows have more than 30 elements",)
+
+
+def crowded(readers: int = 1) -> onnx.ModelProto:
+    """Convs whose bias leaves their weight no room on the scale that it has, of one weight where there are two."""
+    rng = np.random.default_rng(5)
+    inits = [numpy_helper.from_array((4e-4 * rng.standard_normal((6, 4, 3, 3))).astype(np.float32), "w")]
+    nodes, outputs = [], []
+    for i in range(readers):
+        inits.append(numpy_helper.from_array(np.full(6, 900.0 * (i + 1), np.float32), f"b{i}"))
+        nodes.append(helper.make_node("Conv", ["x", "w", f"b{i}"], [f"y{i}"], name=f"conv{i}"))
+        outputs.append(helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, None))
+    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, 7, 6])]
+    graph = helper.make_graph(nodes, "crowded", given, outputs, inits)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+def test_a_weight_whose_scale_grew_for_its_bias_is_rounded_on_the_grown_scale(granularity, readers, tmp_path):
+    made = case(crowded(readers), tmp_path)
+    for feed in made.feeds:  # inputs that go together, or there is nothing to make up for
+        feed["x"] = (feed["x"] * 0.3 + feed["x"].mean(axis=1, keepdims=True) * 3).astype(np.float32)
+    builder = corrected(made)
+    plain, better = (
+        builder.build(made.recipe(weight_granularity=granularity, correction_rounding=rounding))
+        for rounding in ("nearest", "gptq")
+    )
+    before, after = constants(plain), constants(better)
+    integers = sorted(key for key in before if key.endswith("/q") and before[key].ndim == 4)
+    assert len(integers) == readers
+    weight = builder.weights.value("w")
+    for i, key in enumerate(integers):
+        scale = before[key.replace("/q", "/scale")]
+        assert (scale > builder.weights.of("w", Scheme(0 if scale.ndim else None, True)).scale).all()
+        np.testing.assert_array_equal(scale, after[key.replace("/q", "/scale")])
+        assert (before[key] != after[key]).any()
+        form = Form("x", 36, axis=1, kernel=(3, 3), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0))
+        rows = np.concatenate([sample(form, feed["x"], 10**9, np.random.default_rng(0))[0] for feed in made.feeds])
+        grid = scale.reshape(-1, 1, 1, 1) if scale.ndim else scale
+        near, found = ((of[key] * grid - weight).reshape(6, -1) @ rows.T for of in (before, after))
+        assert (found**2).sum() < 0.9 * (near**2).sum(), i
+    simulated = builder.build(made.recipe(weight_granularity=granularity, **GROWN), simulate=True)
+    whole = constants(simulated)
+    for i, key in enumerate(integers):
+        scale = after[key.replace("/q", "/scale")]
+        grid = scale.reshape(-1, 1, 1, 1) if scale.ndim else scale
+        node = next(node for node in simulated.proto.graph.node if node.name == f"conv{i}")
+        np.testing.assert_array_equal(whole[node.input[1]], (after[key] * grid).astype(np.float32))
 
 
 def test_float_layers_take_no_samples():
