@@ -27,7 +27,11 @@ GRANULARITIES = ("per_channel", "per_tensor")
 WEIGHT_RANGES = ("minmax", "mse")
 ROUNDINGS = ("nearest", "gptq")
 BIASES = ("off", "on")
-PRECISIONS = ("int8", "fp16", "fp32")
+PRECISIONS = ("int8", "int16", "int4", "weight8", "fp16", "fp32")
+"""What a layer may be: activations and weights of 8 bits (`int8`), activations of 16 and weights of 8 (`int16`), float
+with weights of 4 bits in blocks (`int4`) or of 8 bits (`weight8`), or float."""
+INTEGER_ACTIVATIONS = ("int8", "int16")
+WEIGHT_ONLY = ("int4", "weight8")
 GLUE_PRECISIONS = ("int8", "fp32")
 REWRITE_CHOICES = ("on", "off")
 INHERIT = "inherit"
@@ -49,7 +53,7 @@ GLOBAL_CHOICES = {
 UNCORRECTED = {name: GLOBAL_CHOICES[name][0] for name in (WEIGHT_RANGE, ROUNDING, BIAS)}
 """The parameters of what makes quantized weights better, all off."""
 OF_WEIGHTS = (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, WEIGHT_RANGE, ROUNDING, BIAS)
-"""Those of them that matter only where a layer is int8."""
+"""Those of them that matter only where a layer's weight is quantized."""
 
 
 class Recipe(Mapping[str, str]):
@@ -161,6 +165,14 @@ class Space:
         return tuple(name for name, values in self.offered.items() if name.startswith(LAYER) and "int8" in values)
 
     @cached_property
+    def quantizable(self) -> tuple[str, ...]:
+        """The `layer/…` parameters that may be anything but float, in graph order."""
+        quantized = frozenset(INTEGER_ACTIVATIONS + WEIGHT_ONLY)
+        return tuple(
+            name for name, values in self.offered.items() if name.startswith(LAYER) and not quantized.isdisjoint(values)
+        )
+
+    @cached_property
     def free_layers(self) -> tuple[str, ...]:
         """The `layer/…` parameters that may be int8 or something else."""
         return tuple(name for name in self.layers if len(self.offered[name]) > 1)
@@ -192,16 +204,17 @@ class Space:
         return Recipe({name: values[0] for name, values in self.offered.items()})
 
     def fallback(self, name: str) -> str:
-        """The float precision a layer or glue falls back to here: fp16 where offered, else fp32, else what is fixed."""
+        """What a layer or glue falls back to from int8: the first offered of int16, fp16, fp32, else what is fixed."""
         offered = self.offered[name]
-        return next((value for value in ("fp16", "fp32") if value in offered), offered[0])
+        return next((value for value in ("int16", "fp16", "fp32") if value in offered), offered[0])
 
     def canonical(self, recipe: Mapping[str, str]) -> Recipe:
         """The one recipe that stands for all that build the same candidate.
 
         A choice the target does not offer becomes the fallback (fp16 where there is no fp16: fp32) or the first
-        offered one; weight settings are irrelevant, thus the first offered, when no layer is int8, activation
-        settings when nothing is. Missing parameters take the first offered choice; unknown ones are dropped.
+        offered one; weight settings are irrelevant, thus the first offered, when no layer's weight is quantized,
+        activation settings when no layer's or glue's activations are. Missing parameters take the first offered choice;
+        unknown ones are dropped.
         """
         chosen = {}
         for name, offered in self.offered.items():
@@ -209,16 +222,17 @@ class Space:
             if value not in offered:
                 value = self.fallback(name) if name.startswith((LAYER, OP)) else offered[0]
             chosen[name] = value
-        if not any(chosen[name] == "int8" for name in self.layers):
+        used = {chosen[name] for name in self.quantizable}
+        if used.isdisjoint(INTEGER_ACTIVATIONS + WEIGHT_ONLY):
             for name in OF_WEIGHTS:
                 if name in self.offered:
                     chosen[name] = self.offered[name][0]
-            if not any(chosen[name] == "int8" for name in self.ops):
-                for name in (CALIBRATOR, ACTIVATION_SYMMETRY):
-                    chosen[name] = self.offered[name][0]
+        if used.isdisjoint(INTEGER_ACTIVATIONS) and not any(chosen[name] == "int8" for name in self.ops):
+            for name in (CALIBRATOR, ACTIVATION_SYMMETRY):
+                chosen[name] = self.offered[name][0]
         for name in self.calibrators:
             layer = LAYER + name[len(CALIBRATOR_OF) :]
-            idle = chosen.get(layer, "int8") != "int8" or chosen[name] == chosen[CALIBRATOR]
+            idle = chosen.get(layer, "int8") not in INTEGER_ACTIVATIONS or chosen[name] == chosen[CALIBRATOR]
             if idle and INHERIT in self.offered[name]:
                 chosen[name] = INHERIT
         return Recipe(chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -22,6 +22,8 @@ class Target:
         layers: Compute operator types that run on integers → whether the kernel needs a Q on its output.
         glue: Glue operator types that compute or pass int8 there.
         symmetries: Activation symmetries offered, the preferred first.
+        weight_only: Operator type → the precisions beside these that quantize nothing but its constants and run in
+            float (`weight8`, `int4`). Offered where the objective is size, or where they are asked for.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Target:
     layers: Mapping[str, bool]
     glue: tuple[str, ...]
     symmetries: tuple[str, ...]
+    weight_only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able form."""
