@@ -8,15 +8,15 @@ from dataclasses import replace
 import onnx
 
 from .analysis import Analysis, Glue, Layer, Refusal
+from .context import Context
 from .glue import find_glue
 from .index import GraphIndex, subgraphs
-from .layers import COMPUTE, FUSED, INTEGER, RECURRENT, Context, find_layer
+from .layers import COMPUTE, RECURRENT, find_layer
 from .model import Model
 from .names import cut, node_names
+from .reasons import reason
 from .shapes import tensor_types
-
-_SILENT = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Identity", "Constant"))
-_SILENT_SHAPES = frozenset(("ConstantOfShape", "Range", "Shape", "Size"))
+from .tables import find_tables
 
 
 def analyse(model: Model) -> Analysis:
@@ -27,7 +27,7 @@ def analyse(model: Model) -> Analysis:
     layers: list[Layer] = []
     refusals: list[Refusal] = []
     for i, node in enumerate(graph.node):
-        if node.op_type in COMPUTE and _standard(node):
+        if node.op_type in (*COMPUTE, *RECURRENT) and _standard(node):
             found = find_layer(context, i)
             if isinstance(found, Layer):
                 layers.append(found)
@@ -36,19 +36,22 @@ def analyse(model: Model) -> Analysis:
     tails = {i for layer in layers for i in layer.tail}
     glue: list[Glue] = []
     for i, node in enumerate(graph.node):
-        if (node.op_type in COMPUTE and _standard(node)) or i in tails:
+        if (node.op_type in (*COMPUTE, *RECURRENT) and _standard(node)) or i in tails:
             continue
         role = find_glue(context, i)
         if isinstance(role, Glue):
             glue.append(role)
             continue
-        reason = role or _reason(context, node)
-        if reason:
-            refusals.append(Refusal(context.names[i], node.op_type, i, reason))
+        why = role or reason(context, node)
+        if why:
+            refusals.append(Refusal(context.names[i], node.op_type, i, why))
         refusals.extend(_inside(context, i))
     layers = _grouped(layers)
+    tables, refused = find_tables(context)
+    told = {refusal.node for refusal in refusals}
+    refusals += [refusal for refusal in refused if refusal.node not in told]
     refusals.sort(key=lambda refusal: refusal.node)
-    return Analysis(tuple(layers), tuple(glue), tuple(refusals), _tensors(context, layers, glue))
+    return Analysis(tuple(layers), tuple(glue), tuple(refusals), _tensors(context, layers, glue), tuple(tables))
 
 
 def _standard(node: onnx.NodeProto) -> bool:
@@ -71,32 +74,6 @@ def _tensors(context: Context, layers: list[Layer], glue: list[Glue]) -> tuple[s
     order = [value.name for value in context.index.graph.input]
     order += [name for node in context.index.graph.node for name in node.output if name]
     return tuple(name for name in order if name in wanted)
-
-
-def _reason(context: Context, node: onnx.NodeProto) -> str:
-    """Why a node that is neither layer nor glue stays in float; "" where nobody would ask."""
-    if node.op_type in RECURRENT:
-        return "recurrent layers are not quantized"
-    if node.op_type in INTEGER or node.op_type.startswith("QLinear"):
-        return "already quantized"
-    if node.op_type in _SILENT or node.op_type in _SILENT_SHAPES or any(subgraphs(node)):
-        return ""
-    floats = ("float", "double", "float16", "bfloat16")
-    elements = {_element(context, name) for name in (*node.input, *node.output) if name}
-    if not elements.intersection(floats) and elements:
-        return ""
-    wide = elements.intersection(floats[1:])
-    if wide and "float" not in elements:
-        return f"it computes in {wide.pop()}"
-    if node.op_type in FUSED and not _standard(node):
-        return "already fused by an optimizer; start from the model before it was optimized"
-    where = "" if _standard(node) else f"{node.domain}."
-    return f"{where}{node.op_type} has no integer kernel"
-
-
-def _element(context: Context, name: str) -> str:
-    known = context.types.get(name)
-    return onnx.TensorProto.DataType.Name(known.element).lower() if known and known.element else "undefined"
 
 
 def _inside(context: Context, i: int) -> Iterator[Refusal]:

@@ -1,4 +1,4 @@
-"""What a graph analysis finds: layers, groups, glue and refusals."""
+"""What a graph analysis finds: layers, groups, glue, tables and refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Layer:
     Attributes:
         name: Unique and stable for the same file: the node's name, or `<OpType>:<first output>` where it is empty
             or ambiguous; at most 480 characters (longer ones are cut and end in a hash).
-        op_type: Conv, ConvTranspose, MatMul, Gemm, …
+        op_type: Conv, ConvTranspose, MatMul, Gemm, LSTM, …
         node: Index of the compute node in `model.proto.graph.node`.
         tail: Indices of the nodes fused behind it, in order (a Relu or Clip, the bias Add of a MatMul).
         inputs: The activation tensors it reads, in order (one, or two for a MatMul of two activations). Never empty
@@ -26,6 +26,7 @@ class Layer:
         group: Name of the group: layers sharing a constant weight carry the same (the first layer's name).
         reduction: Elements summed for one output element (K of a MatMul, C/g·kh·kw of a Conv), None if unknown;
             multiply-accumulates = reduction × output elements.
+        more: Further constants that are weights too, with the input each is (R of an LSTM, 2), of the same axis.
     """
 
     name: str
@@ -40,6 +41,31 @@ class Layer:
     bias: str | None
     group: str
     reduction: int | None
+    more: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """All its weights."""
+        return (*((self.weight,) if self.weight is not None else ()), *(name for name, _ in self.more))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A constant that Gathers pick from and nothing else reads: an embedding. No layer: it computes nothing.
+
+    Attributes:
+        name: Of the first of these Gathers, as for layers.
+        nodes: Indices of the Gathers.
+        weight: The initializer.
+        axis: The axis they pick along.
+        outputs: What they write, in the order of `nodes`.
+    """
+
+    name: str
+    nodes: tuple[int, ...]
+    weight: str
+    axis: int
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +102,21 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All of it, each in graph order. `tensors` are the float activations whose ranges a recipe may need."""
+    """All of it, each in graph order.
+
+    Attributes:
+        layers: The compute operators that can be quantized.
+        glue: What stands between them.
+        refusals: What stays in float, and why.
+        tensors: The float activations whose ranges a recipe may need.
+        tables: Constants that can be stored on integers, beside the layers' weights.
+    """
 
     layers: tuple[Layer, ...]
     glue: tuple[Glue, ...]
     refusals: tuple[Refusal, ...]
     tensors: tuple[str, ...]
+    tables: tuple[Table, ...] = ()
 
     @property
     def groups(self) -> dict[str, tuple[Layer, ...]]:

@@ -6,7 +6,7 @@ import onnx
 from onnx import helper
 
 from .analysis import Glue
-from .layers import Context
+from .context import Context
 
 # operator → (which inputs are data; None: all of them, does it only move values)
 _DATA: dict[str, tuple[tuple[int, ...] | None, bool]] = {

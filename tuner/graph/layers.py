@@ -2,72 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from .analysis import Layer
-from .index import GraphIndex
-from .shapes import TensorType
+from .context import Context
+from .recurrent import find_recurrent
 
 COMPUTE = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 RECURRENT = ("LSTM", "GRU", "RNN")
-INTEGER = (
-    *("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QAttention", "MatMulNBits"),
-    *("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "GatherBlockQuantized", "QMoE"),
-)
-FUSED = (
-    *("FusedConv", "FusedMatMul", "FusedGemm", "Attention", "MultiHeadAttention", "GroupQueryAttention", "NhwcConv"),
-    *("PackedAttention", "DecoderMaskedMultiHeadAttention", "MoE"),
-)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a look at one node needs: the graph's look-ups, tensors' types, a name for each node, large constants."""
-
-    index: GraphIndex
-    types: Mapping[str, TensorType]
-    names: Sequence[str]
-    weights: Mapping[str, np.ndarray]
-
-    def is_float(self, tensor: str) -> bool:
-        """Whether a tensor is float32."""
-        return tensor in self.types and self.types[tensor].element == TensorProto.FLOAT
-
-    def is_constant(self, tensor: str) -> bool:
-        """Whether a tensor is an initializer."""
-        return tensor in self.index.initializers
-
-    def dims(self, tensor: str) -> tuple[int, ...]:
-        """Shape of an initializer."""
-        return tuple(self.index.initializers[tensor].dims)
-
-    def is_finite(self, tensor: str) -> bool:
-        """Whether a float initializer holds numbers only, no infinity and no NaN."""
-        value = self.weights.get(tensor)
-        return bool(
-            np.isfinite(numpy_helper.to_array(self.index.initializers[tensor]) if value is None else value).all()
-        )
-
-    def dequantized(self, tensor: str) -> bool:
-        """Whether a DequantizeLinear writes a tensor."""
-        writer = self.index.producer.get(tensor)
-        return writer is not None and self.index.graph.node[writer].op_type == "DequantizeLinear"
 
 
 def find_layer(context: Context, i: int) -> Layer | str:
     """The layer that node `i` is, or the reason why it cannot be quantized, a clause.
 
-    Node `i` is one of `COMPUTE`. The layer's group is its own name; the caller joins those that share a weight.
+    Node `i` is one of `COMPUTE` or `RECURRENT`. The layer's group is its own name; the caller joins those that share
+    a weight.
     """
     node = context.index.graph.node[i]
     if node.op_type in ("Conv", "ConvTranspose"):
         return _conv(context, i)
+    if node.op_type in RECURRENT:
+        return find_recurrent(context, i)
     return _gemm(context, i) if node.op_type == "Gemm" else _matmul(context, i)
 
 

@@ -63,6 +63,12 @@ def element_types(proto: onnx.ModelProto) -> dict[str, int]:
 _UNKNOWN = TensorType(0, None)
 _SHAPE_KEEPING = ("Gelu", "FastGelu", "BiasGelu", "QuickGelu")
 _INTEGER = ("Shape", "Size", "NonZero", "ArgMax", "ArgMin")
+_FLOAT = (
+    *("EmbedLayerNormalization", "QEmbedLayerNormalization", "GatherBlockQuantized", "QAttention"),
+    *("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"),
+)
+"""Operators of ONNX Runtime that read integers first and write floats, of the type of the floats they read."""
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _BOOLEAN = ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf")
 
 
@@ -107,5 +113,7 @@ def _result(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> int:
         candidates = node.input[1:]
     elif node.op_type == "QuantizeLinear":
         candidates = node.input[2:]
+    if node.op_type in _FLOAT:
+        candidates = [name for name in node.input if types.get(name, _UNKNOWN).element in _FLOATS]
     known = (types[name].element for name in candidates if types.get(name, _UNKNOWN).element)
     return next(known, 0)

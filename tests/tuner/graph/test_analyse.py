@@ -265,12 +265,6 @@ def test_operators_that_stay_in_float(proto: onnx.ModelProto, reason: str, tmp_p
     assert [(refusal.name, refusal.reason) for refusal in found.refusals] == [("node", reason)]
 
 
-def test_recurrent_layers_are_refused(tmp_path: Path) -> None:
-    proto = one("LSTM", {"x": (5, "N", 8)}, {"w": floats(1, 16, 8), "r": floats(1, 16, 4)}, hidden_size=4)
-    (refusal,) = analysed(proto, tmp_path).refusals
-    assert refusal.reason == "recurrent layers are not quantized"
-
-
 def test_double_models_are_refused(tmp_path: Path) -> None:
     g = zoo.Sketch()
     g.add("MatMul", ["x", g.weight("w", 8, 8, dtype=np.float64)], "m")
