@@ -50,7 +50,7 @@ def _plain(draft: Draft, index: GraphIndex, node: onnx.NodeProto) -> tuple[list[
     alpha, beta = found.get("alpha", 1.0), found.get("beta", 1.0)
     bias = node.input[2] if len(node.input) > 2 else ""
     constant = not bias or _is_float(index, bias)
-    if not np.isfinite([alpha, beta]).all() or (not constant and beta not in (0.0, 1.0)):
+    if not np.isfinite([alpha, beta]).all():
         return [], []
     dims = list(index.initializers[node.input[1]].dims)
     if len(dims) != 2 or not prod(dims):
@@ -77,19 +77,24 @@ def _plain(draft: Draft, index: GraphIndex, node: onnx.NodeProto) -> tuple[list[
         elif vector(shape) != channels:
             behind = _apart(draft, node)
     elif bias:
-        behind = _apart(draft, node)
+        behind = _apart(draft, node, beta)
     kept = onnx.NodeProto(attribute=[a for a in node.attribute if a.name == "transB"])
     del node.attribute[:]
     node.attribute.MergeFrom(kept.attribute)
     return before, behind
 
 
-def _apart(draft: Draft, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The bias of a Gemm as an Add of its own."""
+def _apart(draft: Draft, node: onnx.NodeProto, beta: float = 1.0) -> list[onnx.NodeProto]:
+    """The bias of a Gemm, times a factor, as an Add of its own."""
     output, bias = node.output[0], node.input[2]
+    scaled: list[onnx.NodeProto] = []
+    if beta != 1.0:
+        factor = draft.add_constant(draft.free_name(f"{output}/beta"), np.float32(beta).reshape(()))
+        scaled = [helper.make_node("Mul", [bias, factor], [draft.free_name(f"{output}/bias")])]
+        bias = scaled[0].output[0]
     node.output[0] = draft.free_name(f"{output}/product")
     del node.input[2:]
-    return [helper.make_node("Add", [node.output[0], bias], [output])]
+    return [*scaled, helper.make_node("Add", [node.output[0], bias], [output])]
 
 
 def _scaled(draft: Draft, index: GraphIndex, name: str, factor: float) -> str:

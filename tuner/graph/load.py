@@ -13,7 +13,9 @@ from ...errors import ModelError
 from .checks import check_nodes, check_wiring
 from .constants import constants_to_initializers, fold_constants
 from .draft import Draft
+from .einsum import einsums_to_matmuls
 from .fold import fold_into_convs
+from .freegemm import free_gemms
 from .gemm import plain_gemms
 from .half import widen_half
 from .identity import remove_identities
@@ -112,6 +114,8 @@ def _normalise(draft: Draft, path: Path) -> None:
     fold_constants(draft)
     sums_to_adds(draft)
     remove_identities(draft)
+    einsums_to_matmuls(draft)
+    free_gemms(draft)
     plain_gemms(draft)
     fold_into_convs(draft)
     if any(node.op_type == "DequantizeLinear" for node in draft.proto.graph.node):

@@ -46,12 +46,13 @@ def test_one_layer_and_the_same_answers(proto: onnx.ModelProto, wanted: list[str
     assert "1 Gemm brought into the form x·W + b." in model.notes
 
 
-def test_a_bias_that_is_computed_is_added_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("beta", "added"), [(1.0, ["Add"]), (2.0, ["Mul", "Add"])])
+def test_a_bias_that_is_computed_is_added_apart(beta: float, added: list[str], tmp_path: Path) -> None:
     g = zoo.Sketch(2)
     g.add("ReduceMean", ["x"], "b", axes=[1], keepdims=1)
-    g.add("Gemm", ["x", g.weight("w", 8, 4), "b"], "y", name="gemm", alpha=3.0)
+    g.add("Gemm", ["x", g.weight("w", 8, 4), "b"], "y", name="gemm", alpha=3.0, beta=beta)
     model = check(g.model([zoo.value("x", [2, 8])], [zoo.value("y", [2, 4])]), tmp_path)
-    assert ops(model) == ["ReduceMean", "Gemm", "Add"]
+    assert ops(model) == ["ReduceMean", "Gemm", *added]
     assert [layer.name for layer in analyse(model).layers] == ["gemm"]
 
 
