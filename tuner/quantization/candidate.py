@@ -16,7 +16,7 @@ class Quantization:
     Attributes:
         scale: float32, shape [] or [channels].
         zero_point: Integers of `dtype`, shape of `scale`.
-        dtype: `uint8`, `int8` or `int32`.
+        dtype: `uint8`, `int8`, `uint16`, `int16` or `int32`.
         axis: Axis of the channels, None per tensor.
     """
 
@@ -33,8 +33,10 @@ class Candidate:
     Attributes:
         proto: The skeleton, as `Model.proto`: larger initializers stripped.
         weights: Data of the stripped initializers, quantized ones included.
-        layers: Layer name → precision as built (`int8`, `fp16`, `fp32`).
-        quantization: Tensor (activation, weight or bias of the float model) → how it is quantized here.
+        layers: Layer name → precision as built.
+        quantization: Tensor (activation, weight or bias of the float model) → how it is quantized here; of an
+            activation on 8 and on 16 bits, on 8. Weights in blocks are left out.
+        wide: Activation on 16 bits → how.
         size_bytes: Bytes of the file it would be written to, external data included.
         notes: Why a layer is not what the recipe says, one sentence each.
         corrections: What was computed from calibration samples for it: key → file (`vault.py`).
@@ -47,6 +49,7 @@ class Candidate:
     size_bytes: int
     notes: tuple[str, ...] = ()
     corrections: Mapping[str, str] = field(default_factory=dict)
+    wide: Mapping[str, Quantization] = field(default_factory=dict)
 
     def skeleton(self) -> bytes:
         """The skeleton, serialized: what a session takes together with `weights`."""

@@ -9,7 +9,10 @@ from ...strategies.base import LAYER
 from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
 
-_BITS = {"int8": 8, "fp16": 16, "fp32": 32}
+_BITS = {"int8": (8, 8), "int16": (16, 8), "int4": (32, 4), "weight8": (32, 8), "fp16": (16, 16), "fp32": (32, 32)}
+"""Precision → bits of the activations and of the weights."""
+
+_WHOLE = 32
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -23,7 +26,7 @@ def ops(analysis: Analysis, shapes: Shapes, layers: Mapping[str, str], weight_bi
     Args:
         analysis: The model's layers.
         shapes: Tensor → its shape in one feed.
-        layers: Layer name → precision (`int8`, `fp16`, `fp32`).
+        layers: Layer name → precision.
         weight_bits: Bits of an int8 layer's weights.
 
     Returns:
@@ -36,9 +39,11 @@ def ops(analysis: Analysis, shapes: Shapes, layers: Mapping[str, str], weight_bi
     spent = 0.0
     for layer in analysis.layers:
         precision = layers.get(layer.name, "fp32")
-        by = weight_bits if precision == "int8" and layer.weight is not None else _BITS[precision]
-        spent += macs[layer.name] * _BITS[precision] * by
-    return spent / (total * _BITS["fp32"] ** 2)
+        activation, by = _BITS[precision]
+        if precision == "int8":
+            by = weight_bits
+        spent += macs[layer.name] * activation * (activation if layer.weight is None else by)
+    return spent / (total * _WHOLE**2)
 
 
 def shares(analysis: Analysis, model: Model, shapes: Shapes, objective: str = "ops") -> dict[str, float]:

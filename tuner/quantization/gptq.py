@@ -29,7 +29,7 @@ def gptq(
     Args:
         weight: float32 [groups, outputs, K].
         hessian: [groups, K, K], symmetric, positive semi-definite.
-        scale: Of the grid, [groups, outputs, 1] or broadcastable to it.
+        scale: Of the grid, [groups, outputs, 1] or broadcastable to it; [groups, outputs, K] where it differs along K.
         zero_point: Likewise.
         low: The least integer.
         high: The largest.
@@ -39,8 +39,9 @@ def gptq(
         int64 [groups, outputs, K].
     """
     original = weight.astype(np.float64)
-    step = np.broadcast_to(np.asarray(scale, np.float64), (*weight.shape[:2], 1))
-    zero = np.broadcast_to(np.asarray(zero_point, np.float64), (*weight.shape[:2], 1))
+    of_grid = (*weight.shape[:2], scale.shape[-1])
+    step = np.broadcast_to(np.asarray(scale, np.float64), of_grid)
+    zero = np.broadcast_to(np.asarray(zero_point, np.float64), of_grid)
     nearest = np.clip(np.rint(original / step) + zero, low, high)
     exact = hessian.astype(np.float64)
     order = np.argsort(-np.diagonal(exact, axis1=1, axis2=2), axis=1, kind="stable")
@@ -48,24 +49,31 @@ def gptq(
     # inputs first: a step works on whole rows of memory
     left = np.take_along_axis(original, order[:, np.newaxis], axis=2).transpose(0, 2, 1).copy()
     found = np.empty_like(left)
-    step, zero = step.transpose(0, 2, 1), zero.transpose(0, 2, 1)
+    steps, zeros = (_turned(each, order) for each in (step, zero))
     size = left.shape[1]
     for begin in range(0, size, _BLOCK):
         end = min(begin + _BLOCK, size)
         errors = np.empty((left.shape[0], end - begin, left.shape[2]))
         for j in range(begin, end):
             row = left[:, j : j + 1]
-            rounded = np.clip(np.rint(row / step) + zero, low, high)
+            of_row = slice(j, j + 1) if of_grid[-1] > 1 else slice(None)
+            rounded = np.clip(np.rint(row / steps[:, of_row]) + zeros[:, of_row], low, high)
             found[:, j : j + 1] = rounded
-            error = (row - (rounded - zero) * step) / factor[:, j : j + 1, j : j + 1]
+            error = (row - (rounded - zeros[:, of_row]) * steps[:, of_row]) / factor[:, j : j + 1, j : j + 1]
             left[:, j + 1 : end] -= factor[:, j, j + 1 : end, np.newaxis] * error
             errors[:, j - begin : j - begin + 1] = error
         left[:, end:] -= factor[:, begin:end, end:].transpose(0, 2, 1) @ errors
     back = np.empty_like(original)
     np.put_along_axis(back, order[:, np.newaxis], found.transpose(0, 2, 1), axis=2)
-    step, zero = step.transpose(0, 2, 1), zero.transpose(0, 2, 1)
     better = _loss((back - zero) * step - original, exact) <= _loss((nearest - zero) * step - original, exact)
     return np.where(better, back, nearest).astype(np.int64)
+
+
+def _turned(by_output: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """[groups, outputs, K or 1] as [groups, K or 1, outputs], its inputs in that order."""
+    if by_output.shape[2] > 1:
+        by_output = np.take_along_axis(by_output, order[:, np.newaxis], axis=2)
+    return by_output.transpose(0, 2, 1)
 
 
 def _factor(hessian: np.ndarray, damping: float) -> np.ndarray:

@@ -30,12 +30,14 @@ class QuantizedWeight:
         scale: float32, shape [] (per tensor) or [channels].
         zero_point: Dtype of `values`, shape of `scale`.
         axis: Axis of the channels, None per tensor.
+        block: Of a matrix, inputs that share a scale: scales and zero points are [channels, blocks] then. 0 for all.
     """
 
     values: np.ndarray
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int | None
+    block: int = 0
 
 
 def activation(low: float, high: float, *, symmetric: bool, dtype: str) -> tuple[np.float32, int]:
@@ -43,23 +45,24 @@ def activation(low: float, high: float, *, symmetric: bool, dtype: str) -> tuple
 
     Asymmetric: the whole of [low, high] on the 256 steps, zero exactly representable (Jacob et al. 2018, section 3).
     Symmetric: [-m, m] with m = max(-low, high) on 255 steps, zero point 128 (uint8) or 0 (int8); a uint8 tensor that is
-    never negative keeps zero point 0 and all 255 steps, so that a Relu before it is redundant.
+    never negative keeps zero point 0 and all 255 steps, so that a Relu before it is redundant. Likewise for 16 bits.
 
     Args:
         low: Lower end, ≤ 0.
         high: Upper end, ≥ 0.
         symmetric: Whether the zero point is fixed.
-        dtype: `uint8` or `int8`.
+        dtype: `uint8`, `int8`, `uint16` or `int16`.
     """
     lower, upper = min(float(low), 0.0), max(float(high), 0.0)
-    least = 0 if dtype == "uint8" else -128
+    limits = np.iinfo(dtype)
+    least, steps = int(limits.min), int(limits.max) - int(limits.min)
     if symmetric:
-        if lower == 0 and dtype == "uint8":
-            return max(np.float32(upper / 255), TINY), 0
-        return max(np.float32(max(-lower, upper) / 127), TINY), least + 128
-    step = max((upper - lower) / 255, float(TINY))
+        if lower == 0 and least == 0:
+            return max(np.float32(upper / steps), TINY), 0
+        return max(np.float32(max(-lower, upper) / (steps // 2)), TINY), least + (steps + 1) // 2
+    step = max((upper - lower) / steps, float(TINY))
     # From the step before it is rounded to float32: [-1, 1] is a tie, which must fall on the even side.
-    return np.float32(step), least + int(np.clip(np.rint(-lower / step), 0, 255))
+    return np.float32(step), least + int(np.clip(np.rint(-lower / step), 0, steps))
 
 
 def inside_clip(scale: np.float32, zero_point: int, low: float | None, high: float | None) -> np.float32:
@@ -212,7 +215,13 @@ def bias_fits(values: np.ndarray, activation_scale: np.float32, weight_scale: np
 def dequantize(quantized: QuantizedWeight) -> np.ndarray:
     """The float32 weight that the integers stand for, rounded as DequantizeLinear does."""
     scale, zero_point = quantized.scale, quantized.zero_point.astype(np.float32)
-    if quantized.axis is not None:
+    if quantized.block and quantized.axis is not None:
+        size = quantized.values.shape[1 - quantized.axis]
+        scale, zero_point = (
+            np.moveaxis(np.repeat(each, quantized.block, axis=1)[:, :size], 0, quantized.axis)
+            for each in (scale, zero_point)
+        )
+    elif quantized.axis is not None:
         shape = [1] * quantized.values.ndim
         shape[quantized.axis] = -1
         scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)

@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 from ..graph.model import Model
 from ..graph.tensors import is_stub
-from . import scales
+from . import blocks, scales
 from .scales import QuantizedWeight
 from .weightrange import least_error
 
@@ -27,6 +27,7 @@ class Scheme:
         bits: 8, or 7 where 8-bit products would saturate.
         unsigned: uint8 instead of int8.
         clipped: Whether the range is that of least squared error instead of min-max.
+        block: Inputs of a matrix that share a scale, 0 for all of them.
     """
 
     axis: int | None
@@ -34,11 +35,14 @@ class Scheme:
     bits: int = 8
     unsigned: bool = False
     clipped: bool = False
+    block: int = 0
 
     @property
     def limits(self) -> tuple[int, int]:
         """The least and the largest integer."""
         half = 2 ** (self.bits - 1)
+        if self.block:
+            return -half, half - 1
         moved = 128 if self.unsigned else 0
         return moved + (1 - half if self.symmetric else -half), moved + half - 1
 
@@ -101,6 +105,11 @@ class Weights:
         """A constant on integers, rounded to nearest."""
         if (name, scheme) not in self._quantized:
             values, part = self.value(name), None
+            if scheme.block and scheme.axis is not None:
+                self._quantized[name, scheme] = blocks.quantize(
+                    values, axis=scheme.axis, symmetric=scheme.symmetric, clipped=scheme.clipped, block=scheme.block
+                )
+                return self._quantized[name, scheme]
             if scheme.clipped:
                 part = least_error(values, axis=scheme.axis, symmetric=scheme.symmetric, bits=scheme.bits)
             self._quantized[name, scheme] = scales.weight(

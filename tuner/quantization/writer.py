@@ -12,7 +12,10 @@ from ..graph.index import reads
 from ..graph.model import INLINE_BYTES, Model
 from ..graph.tensors import stub
 
-_TYPES = {np.dtype(kind): helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for kind in ("f4", "f2", "i1", "u1", "i4")}
+_TYPES = {
+    np.dtype(kind): helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    for kind in ("f4", "f2", "i1", "u1", "i2", "u2", "i4")
+}
 
 
 class Writer:
@@ -41,14 +44,15 @@ class Writer:
             self._names[wanted] = name
         return self._names[wanted]
 
-    def add(self, op_type: str, inputs: Sequence[str], output: str, *, axis: int | None = None) -> str:
-        """Append a node, named after its output and type, and return the output."""
+    def add(self, op_type: str, inputs: Sequence[str], output: str, **attributes: int | None) -> str:
+        """Append a node, named after its output and type, and return the output; attributes of None are left out."""
         name = f"{output}/{op_type}"
         while name in self._nodes:
             name += "_"
         node = onnx.NodeProto(op_type=op_type, input=inputs, output=[output], name=name)
-        if axis is not None:
-            node.attribute.add(name="axis", type=onnx.AttributeProto.INT, i=axis)
+        for key, value in attributes.items():
+            if value is not None:
+                node.attribute.add(name=key, type=onnx.AttributeProto.INT, i=value)
         self.nodes.append(node)
         return output
 
@@ -86,6 +90,9 @@ class Writer:
             metadata_props=source.metadata_props,
             functions=source.functions,
         )
+        imported = {entry.domain for entry in source.opset_import}
+        for domain in sorted({node.domain for node in self.nodes} - imported - {"", "ai.onnx"}):
+            proto.opset_import.add(domain=domain, version=1)
         graph = proto.graph
         graph.name = source.graph.name
         graph.doc_string = source.graph.doc_string

@@ -12,7 +12,7 @@ class Target:
     """A runtime's profile.
 
     Attributes:
-        name: `cpu`, `cuda` or `tensorrt`.
+        name: `cpu`, `cuda`, `tensorrt` or `qnn`.
         precisions: What a layer may be, the preferred first.
         activation: Integer type of an activation per symmetry: `{"asymmetric": "uint8", "symmetric": "uint8"}`.
         weight: Integer type of a weight per symmetry.
