@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -137,7 +138,7 @@ class _Nodes:
         self._made[-1].output[0] = self._node.output[0]
         return self._made
 
-    def _add(self, op_type: str, inputs: list[str], what: str, **attributes: list[int]) -> str:
+    def _add(self, op_type: str, inputs: list[str], what: str, **attributes: Any) -> str:
         output = self._draft.free_name(f"{self._node.output[0]}/{what}")
         self._made.append(helper.make_node(op_type, inputs, [output], **attributes))
         return output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -47,7 +49,7 @@ def _apart(draft: Draft, index: GraphIndex, node: onnx.NodeProto) -> list[onnx.N
     output = node.output[0]
     made: list[onnx.NodeProto] = []
 
-    def add(op_type: str, inputs: list[str], what: str, name: str = "", **attributes: list[int]) -> str:
+    def add(op_type: str, inputs: list[str], what: str, name: str = "", **attributes: Any) -> str:
         written = draft.free_name(f"{output}/{what}")
         made.append(helper.make_node(op_type, inputs, [written], name=name, **attributes))
         return written
@@ -55,7 +57,7 @@ def _apart(draft: Draft, index: GraphIndex, node: onnx.NodeProto) -> list[onnx.N
     def scaled(tensor: str, factor: float, what: str) -> str:
         if factor == 1.0:
             return tensor
-        constant = draft.add_constant(draft.free_name(f"{output}/{what}"), np.float32(factor).reshape(()))
+        constant = draft.add_constant(draft.free_name(f"{output}/{what}"), np.asarray(factor, np.float32))
         return add("Mul", [tensor, constant], f"{what}/scaled")
 
     left, right = node.input[0], node.input[1]
