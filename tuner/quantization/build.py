@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from ...strategies.base import BIAS, BIASES
 from ..graph import serialize
 from ..graph.analysis import Layer
 from . import fp16, scales
 from .candidate import Candidate, Quantization
+from .empirical import Chain, chain
 from .guards import Guard
 from .lookups import Lookup, as_lookup
 from .mended import Mended
@@ -52,7 +54,7 @@ class Build:
         self._made: dict[int, str] = {}
         self._seeds: set[int] = set()
         self._grown: dict[str, QuantizedWeight] = {}
-        self._mended = Mended(builder.weights, builder.corrections, builder.target, recipe)
+        self._mended = Mended(builder.weights, builder.corrections, builder.target, recipe, self._chain)
 
     def candidate(self) -> Candidate:
         """Write the graph."""
@@ -125,12 +127,7 @@ class Build:
         if root is None:
             return
         writer = self._writer
-        made = self._quantization.get(root)
-        if made is None and root in self._overrides and root not in self._builder.lookups:
-            made = self._builder.fitted(root, self._overrides[root])
-        elif made is None:
-            made = self._builder.parameters(root, self._recipe)
-        made = self._written(tensor, made)
+        made = self._written(tensor, self._quantization.get(root) or self._parameters(root))
         self._quantization[root] = self._quantization[tensor] = made
         scale = writer.constant(f"{tensor}/scale", made.scale)
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)
@@ -151,6 +148,24 @@ class Build:
         else:
             return
         writer.add("DequantizeLinear", [quantized, scale, zero_point], self._dequantized[tensor])
+
+    def _parameters(self, root: str) -> Quantization:
+        """How a tensor is quantized, as calibrated or as the recipe's file says."""
+        if root in self._overrides and root not in self._builder.lookups:
+            return self._builder.fitted(root, self._overrides[root])
+        return self._builder.parameters(root, self._recipe)
+
+    def _chain(self) -> Chain:
+        """What empirical bias correction is of: the recipe, its biases as they are."""
+        placement, plain = self._placement, {**self._recipe, BIAS: BIASES[0]}
+        roots = sorted(set(placement.pairs.values()))
+        return chain(
+            self._builder,
+            placement,
+            plain,
+            {root: self._parameters(root) for root in roots},
+            lambda: Build(self._builder, plain, placement, True, self._overrides).candidate(),
+        )
 
     def _written(self, tensor: str, made: Quantization) -> Quantization:
         """The same, or with the scale that ONNX Runtime's integer Softmax can write where it makes one."""

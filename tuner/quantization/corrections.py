@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
 from ...errors import CalibrationError
+from ...strategies.base import BIAS, BIASES, ROUNDING, ROUNDINGS
 from ..calibration.moments import LONGEST, Moment
 from ..calibration.rows import Form, as_matrices, as_weight, form_of
 from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
 from . import scales
 from .biases import shift
+from .empirical import Chain
 from .gptq import gptq
 from .scales import QuantizedWeight
 from .weights import Scheme, Weights
@@ -32,22 +34,29 @@ class Wanted:
     Attributes:
         key: Names it, without the data: what it is of, by content.
         model: The float model to run.
+        layer: The layer's name; the first one's where it is of several.
         forms: What its layers read: all of them, since a pass takes about as long for one.
         hessians: The forms whose Hessians the recipe needs as well, and their elements.
-        form: Whose mean it is; None for rounded weights.
-        rounding: Computes the rounded weights from the moments; None for a mean.
+        form: Whose mean it is; None for anything else.
+        rounding: Computes the rounded weights from the moments; None for anything else.
         readers: The forms whose Hessians `rounding` takes.
-        layer: The layer's name.
+        chain: Computes the corrections of all biases from samples; None for what follows from moments.
     """
 
     key: str
     model: Model
-    forms: Sequence[Form]
-    hessians: Mapping[Form, int]
     layer: str
+    forms: Sequence[Form] = ()
+    hessians: Mapping[Form, int] = field(default_factory=dict)
     form: Form | None = None
     rounding: Rounding | None = None
     readers: tuple[Form, ...] = ()
+    chain: Chain | None = None
+
+    @property
+    def parameter(self) -> str:
+        """The recipe's parameter that asks for it."""
+        return BIAS if self.rounding is None else ROUNDING
 
     def compute(self, moments: Mapping[Form, Moment]) -> np.ndarray:
         """It, from the moments of `form` or `readers`."""
@@ -143,7 +152,7 @@ class Nothing:
         """
         raise CalibrationError(
             f"the recipe corrects {wanted.layer!r} by calibration samples, and there are neither samples nor results.\n"
-            "Name the study it came from, or set correction/rounding to nearest and correction/bias to off."
+            f"Name the study it came from, or set {ROUNDING} to {ROUNDINGS[0]} and {BIAS} to {BIASES[0]}."
         )
 
 
@@ -178,6 +187,7 @@ class Corrections:
                 self._hessians[form] = form.size * form.size * form.groups
         self._rounded: dict[tuple[str, Scheme, str], tuple[QuantizedWeight, Mapping[str, str]]] = {}
         self._means: dict[str, tuple[np.ndarray, Mapping[str, str]]] = {}
+        self._chains: dict[str, tuple[Mapping[str, np.ndarray], Mapping[str, str]]] = {}
         self._shifts: dict[tuple[str, Scheme, str], tuple[QuantizedWeight, np.ndarray]] = {}
 
     def refusal(self, layer: Layer) -> str:
@@ -223,7 +233,7 @@ class Corrections:
         key = _key("mean", _of(form))
         if key not in self._means:
             hessians = self._hessians if rounding == "gptq" else {}
-            wanted = Wanted(key, self._model, [*self._forms.values()], hessians, layer.name, form=form)
+            wanted = Wanted(key, self._model, layer.name, [*self._forms.values()], hessians, form=form)
             kept = self._source.get(wanted)
             self._means[key] = kept.values, _record(wanted, kept)
         return self._means[key]
@@ -255,6 +265,15 @@ class Corrections:
             self._shifts[place] = quantized, moved
         return self._shifts[place][1], found[1]
 
+    def chained(self, chain: Chain) -> tuple[Mapping[str, np.ndarray], Mapping[str, str]]:
+        """Layer → what empirical correction takes from its bias, float64 [channels]; and key → file of the result."""
+        key = _key("empirical", chain.name)
+        if key not in self._chains:
+            wanted = Wanted(key, self._model, chain.layers[0].name, chain=chain)
+            kept = self._source.get(wanted)
+            self._chains[key] = chain.by_layer(kept.values), _record(wanted, kept)
+        return self._chains[key]
+
     def _rounding(self, layer: Layer, scheme: Scheme, nearest: QuantizedWeight, grid: str) -> Wanted:
         assert layer.weight is not None
         assert layer.weight_axis is not None
@@ -263,9 +282,9 @@ class Corrections:
         return Wanted(
             key=_key("gptq", self._weights.digest(layer.weight), json.dumps(asdict(scheme)), *parts),
             model=self._model,
+            layer=layer.name,
             forms=[*self._forms.values()],
             hessians=self._hessians,
-            layer=layer.name,
             rounding=Rounding(
                 self._weights.value(layer.weight),
                 nearest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ...strategies.base import BIAS, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE,
 from ..graph.analysis import Layer
 from ..targets.base import Target
 from .corrections import Corrections
+from .empirical import Chain
 from .scales import QuantizedWeight
 from .weights import Scheme, Weights
 
@@ -22,8 +23,18 @@ class Mended:
         notes: Layer → why it is not corrected as the recipe says.
     """
 
-    def __init__(self, weights: Weights, corrections: Corrections, target: Target, recipe: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        corrections: Corrections,
+        target: Target,
+        recipe: Mapping[str, str],
+        chain: Callable[[], Chain],
+    ) -> None:
+        """Chain: the layers that empirical bias correction is of, asked for where the recipe wants it."""
         self._weights = weights
+        self._chain = chain
+        self._chained: Mapping[str, np.ndarray] | None = None
         self._corrections = corrections
         self._target = target
         self._recipe = recipe
@@ -33,7 +44,7 @@ class Mended:
     @property
     def biases(self) -> bool:
         """Whether biases are corrected."""
-        return self._recipe.get(BIAS) == "on"
+        return self._recipe.get(BIAS, "off") != "off"
 
     def scheme(self, layer: Layer) -> Scheme:
         """How the recipe quantizes a layer's weight."""
@@ -69,9 +80,17 @@ class Mended:
         return self._weights.of(layer.weight, self.scheme(layer))
 
     def shift(self, layer: Layer, quantized: QuantizedWeight) -> np.ndarray | None:
-        """What rounding its weight moves the layer's mean output by, float64 [channels]; None where the bias stays."""
+        """What quantization moves the layer's mean output by, float64 [channels]; None where the bias stays.
+
+        By rounding its own weight; or, measured, by that and by what the layers before it leave.
+        """
         if not self.biases:
             return None
+        if self._recipe[BIAS] == "empirical":
+            if self._chained is None:
+                self._chained, record = self._corrections.chained(self._chain())
+                self.files |= record
+            return self._chained.get(layer.name)
         rounding = self._recipe.get(ROUNDING, "nearest")
         found = self._corrections.shift(layer, quantized, self.scheme(layer), rounding)
         if found is None:

@@ -6,21 +6,28 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...evaluators.base import Feed
+from ...evaluators.feeds import inputs_of
 from ..calibration.collect import OpenSession
+from ..calibration.draw import draw
 from ..calibration.moments import Moment, moments
 from ..calibration.rows import Form
+from ..graph.model import Model
 from .corrections import Kept, Wanted
 
 HESSIAN_BYTES = 1 << 30
 """Hessians held at once. What does not fit is left to another pass."""
+FEW = 32
+"""Samples that a chain of corrections is computed from."""
 
 
 class Passes:
     """A source that computes. One pass brings all means; the first layer that needs a Hessian, those behind it too.
 
+    What depends on the recipe takes a few samples, run piece by piece (`empirical.py`).
+
     Args:
         feeds: The calibration samples, from the beginning at every call.
-        open_session: As for `collect`.
+        open_session: As for `collect`; of quantized models too, whose float layers must stay float.
         samples: As for `moments`.
         seed: As for `moments`.
         progress: As for `moments`.
@@ -43,6 +50,7 @@ class Passes:
         self._samples = samples
         self._seed = seed
         self._progress = progress
+        self._few: list[Feed] = []
         self._means: dict[Form, Moment] = {}
         self._with_hessian: dict[Form, Moment] = {}
         self.costs: dict[str, float] = {}
@@ -56,10 +64,19 @@ class Passes:
         """
         began = time.perf_counter()
         try:
+            if wanted.chain is not None:
+                return Kept(wanted.chain.compute(self._some(wanted.model), self._open_session))
             return Kept(wanted.compute(self._known(wanted)))
         finally:
             self.costs[wanted.key] = time.perf_counter() - began
             self.seconds += self.costs[wanted.key]
+
+    def _some(self, model: Model) -> list[Feed]:
+        """A few samples, kept: every recipe has a chain of its own."""
+        if not self._few:
+            inputs = inputs_of(self._open_session(model.proto.SerializeToString(), weights=model.weights))
+            self._few = draw(self._feeds(), inputs, self._samples, FEW, self._seed)
+        return self._few
 
     def _known(self, wanted: Wanted) -> Mapping[Form, Moment]:
         """The moments it needs, after a pass where some are missing."""

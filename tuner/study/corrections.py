@@ -11,12 +11,14 @@ from typing import Any
 from ...errors import AutoquantError, OptionError, StudyError
 from ...evaluators.base import Feed
 from ...evaluators.session import open_session
+from ...strategies.base import UNCORRECTED
 from ..quantization import vault
 from ..quantization.corrections import Kept, Wanted
 from ..quantization.passes import Passes
 from . import baseline as baselines
 from . import database
 from .baseline import Baseline
+from .bench import UNWANTED
 from .events import Noted, Observer, Progressed
 from .files import CORRECTIONS
 from .inputs import Inputs
@@ -44,7 +46,12 @@ class Computed:
         self.costs: dict[str, float] = {}
         self._passes = Passes(
             self._feeds,
-            partial(open_session, device=inputs.bench.device, threads=inputs.request.threads),
+            partial(
+                open_session,
+                device=inputs.bench.device,
+                threads=inputs.request.threads,
+                disabled_optimizers=UNWANTED,
+            ),
             samples,
             inputs.request.seed,
             lambda done: observer(Progressed(done)),
@@ -114,11 +121,11 @@ class Stored:
             StudyError: A study's, or OptionError, a recipe's: it is not there.
         """
         held = self._held(wanted.key)
-        what = "rounding" if wanted.rounding is not None else "bias"
+        what = wanted.parameter.rpartition("/")[2]
         if held is None:
             raise self._error(
                 f"the {what} correction of {wanted.layer!r} was never computed, and takes calibration samples.\n"
-                f"Name a study that has it, or set correction/{what} to {'nearest' if wanted.rounding else 'off'}."
+                f"Name a study that has it, or set {wanted.parameter} to {UNCORRECTED[wanted.parameter]}."
             )
         file, folders = held
         values = vault.load(folders, file)

@@ -27,6 +27,7 @@ from autoquant.tuner.study.tune import tune
 from tests import task, zoo
 
 ALL = {ROUNDING: "gptq", BIAS: "on", WEIGHT_RANGE: "mse"}
+MEASURED = {**ALL, BIAS: "empirical"}
 
 
 def run(of: task.Task, **options: Any) -> tuple[Result, list[Event]]:
@@ -50,11 +51,12 @@ def made(tmp_path: Path) -> task.Task:
 
 @pytest.mark.parametrize("net", [zoo.conv_net, zoo.hardswish_net])
 @pytest.mark.parametrize("calibration", [True, False])
-def test_delivered_exported_recovered_and_replayed_are_one(net, calibration, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fix", [ALL, MEASURED], ids=["analytic", "empirical"])
+def test_delivered_exported_recovered_and_replayed_are_one(net, calibration, fix, tmp_path: Path) -> None:
     made = task.write(tmp_path, net(), calibration=calibration)
-    result, events = run(made)
+    result, events = run(made, fix=fix)
     assert result.tuned is not None
-    assert passes(events) == 1
+    assert passes(events) == 1 + (fix is MEASURED)  # and one that draws a few samples
     delivered = result.files["model"].read_bytes()
     plain = run(made, fix={}, out=tmp_path / "plain")[0].files["model"].read_bytes()
     assert plain != delivered
@@ -170,6 +172,35 @@ def test_a_shared_storage_finds_the_folder_of_each_run(made: task.Task, tmp_path
     result, events = run(made, storage=storage, out=tmp_path / "other", seed=1)
     assert passes(events) == 0
     assert quantize_recipe(made.model, result.files["recipe"], tmp_path / "b.onnx")[0].read_bytes() == delivered
+
+
+def test_a_measured_bias_is_found_again_by_a_resumed_run_and_missed_by_an_edited_recipe(
+    made: task.Task, tmp_path: Path
+) -> None:
+    fix = {BIAS: "empirical"}
+    result, events = run(made, fix=fix)
+    delivered = result.files["model"].read_bytes()
+    before = [path.name for path in kept(made)]
+    assert passes(events) == 1
+    (made.out / "model.onnx").unlink()
+    result, events = run(made, fix=fix)
+    assert passes(events) == 0
+    assert result.files["model"].read_bytes() == delivered
+    (made.out / "model.onnx").unlink()
+    for path in kept(made):
+        path.unlink()
+    result, events = run(made, fix=fix)
+    assert passes(events) == 1
+    assert {path.name for path in kept(made)} <= set(before)
+    assert kept(made)
+    assert result.files["model"].read_bytes() == delivered
+    data = json.loads(result.files["recipe"].read_text())
+    data["parameters"]["layer/stem"] = "fp32"  # all that follows it needs other biases then
+    edited = made.out / "edited.json"
+    edited.write_text(json.dumps(data))
+    with pytest.raises(OptionError, match=r"bias correction of .* was never computed") as caught:
+        quantize_recipe(made.model, edited, tmp_path / "a.onnx")
+    assert "correction/bias to off" in str(caught.value)
 
 
 def test_fresh_drops_them(made: task.Task) -> None:

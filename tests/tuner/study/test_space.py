@@ -195,7 +195,7 @@ def test_corrections_are_offered_where_there_are_weights_to_correct():
     usual = build()
     for name, choices in (("weight/range", ("minmax", "mse")), ("correction/rounding", ("nearest", "gptq"))):
         assert usual.offered[name] == usual.choices[name] == choices
-    assert usual.offered["correction/bias"] == ("off", "on")
+    assert usual.offered["correction/bias"] == ("off", "on", "empirical")
     bare = Analysis(
         (Layer("scores", "MatMul", 0, (), ("a", "b"), "c", None, None, None, None, "scores", None),), (), (), ("a", "b")
     )
