@@ -16,6 +16,7 @@ ROUNDING = "correction/rounding"
 BIAS = "correction/bias"
 OP = "op/"
 LAYER = "layer/"
+TABLE = "table/"
 REWRITE = "rewrite/"
 CALIBRATOR_OF = "calibrator/"
 
@@ -33,6 +34,7 @@ with weights of 4 bits in blocks (`int4`) or of 8 bits (`weight8`), or float."""
 INTEGER_ACTIVATIONS = ("int8", "int16")
 WEIGHT_ONLY = ("int4", "weight8")
 GLUE_PRECISIONS = ("int8", "fp32")
+TABLE_PRECISIONS = ("weight8", "fp32")
 REWRITE_CHOICES = ("on", "off")
 INHERIT = "inherit"
 """A layer's own calibrator: that of `activation/calibrator`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from ...strategies.base import BIAS, BIASES
+from ...strategies.base import BIAS, BIASES, TABLE
 from ..graph import serialize
 from ..graph.analysis import Layer
 from . import fp16, scales
@@ -17,8 +17,9 @@ from .empirical import Chain, chain
 from .guards import Guard
 from .lookups import Lookup, as_lookup
 from .mended import Mended
-from .placement import Placement
+from .placement import DYNAMIC, Placement
 from .scales import QuantizedWeight
+from .stored import Stored
 from .weights import Scheme
 from .writer import Writer
 
@@ -49,6 +50,7 @@ class Build:
         self._guards: dict[tuple[int, int], Guard] = {}
         if self._for_cpu_kernels:
             self._guards = {(guard.node, guard.position): guard for guard in builder.guards.find(placement)}
+        self._beside = Stored(self._writer, builder.weights, recipe, simulate)
         self._guarded: dict[tuple[str, int], str] = {}
         self._dequantized: dict[str, str] = {}
         self._made: dict[int, str] = {}
@@ -89,6 +91,7 @@ class Build:
         for position, name in enumerate(original.input):
             if (i, position) in self._guards:
                 node.input[position] = self._guard(self._guards[i, position], name)
+        self._stored_beside(node, i)
         undone = None
         if i in self._placement.int8_nodes:
             self._read_integers(node, original)
@@ -115,6 +118,14 @@ class Build:
             writer.add("Max", [node.output[0]], undone)
         for position, name in enumerate(original.output):
             self._pair(name, node.output[position] if name in self._placement.replaced else name)
+
+    def _stored_beside(self, node: onnx.NodeProto, i: int) -> None:
+        """Tables, and the LSTM whose kernel quantizes what it reads by itself."""
+        layer, table = self._builder.by_node.get(i), self._builder.tables.get(i)
+        if table is not None and self._recipe.get(TABLE + table.name) == "weight8":
+            self._quantization |= self._beside.table(node, table)
+        if layer is not None and layer.op_type in DYNAMIC and self._placement.layers[layer.name] == "int8":
+            self._quantization |= self._beside.lstm(node, layer, self._builder.target.weight_bits)
 
     def _read_integers(self, node: onnx.NodeProto, original: onnx.NodeProto) -> None:
         for position, name in enumerate(original.input):

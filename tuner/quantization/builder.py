@@ -54,6 +54,7 @@ class Builder:
         self.guards = Guards(model, ranges, self.weights)
         self.by_node = {layer.node: layer for layer in analysis.layers}
         self.layer_nodes = {i: layer.name for layer in analysis.layers for i in (layer.node, *layer.tail)}
+        self.tables = {i: table for table in analysis.tables for i in table.nodes}
         self.glue_by_node = {glue.node: glue for glue in analysis.glue}
         self.bias_adds = dict(self._bias_adds())
         self.rectified = dict(self._rectified())
