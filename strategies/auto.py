@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Action, History, Outcome, Recipe, Score
+from .base import INTEGER_ACTIVATIONS, LAYER, WEIGHT_ONLY, Action, History, Outcome, Recipe, Score, Space, Stop
 from .bisection import bisect, prefixes
 from .calibrators import recalibrate
 from .corrections import correct
@@ -11,12 +11,14 @@ from .polish import incumbent, polish
 from .pruning import prune
 from .recipes import holds, settings_of
 from .refinement import refine, unmet
-from .replay import Procedure, Unknown, replay
+from .replay import Procedure, Unknown, replay, score
 from .sampling import Sampling
 from .screening import screen
 from .sensitivity import order, sensitivities
 from .speed import with_int8
+from .squeeze import squeezable, squeeze
 from .timed import Timed, hold
+from .widening import WIDE, has_wide, widen
 
 
 class Auto:
@@ -31,6 +33,10 @@ class Auto:
     4. Refinement: exchanges of fallbacks by a model of the drop, a check that no single fallback is needless, and
        TPE around the best. It ends when the cost is within 2 % of all layers in int8, or when 20 trials have brought
        nothing.
+
+    Where weights alone may be on integers (objective `size`), float layers get 8-bit weights and then as many layers
+    as hold it 4-bit ones, in place of 4 (`squeeze.py`). Where layers fall back to 16-bit activations and even these do
+    not hold, the worst of them go on to float (`widening.py`).
 
     Where it is measured (`latency`), the clock comes first:
 
@@ -59,9 +65,11 @@ class Auto:
         try:
             if history.objective == "latency":
                 return self._timed(history, replay(hold(history), history))
-            replay(_procedures(history), history)
+            best = replay(_procedures(history), history)
         except Unknown as missing:
             return missing.action
+        if best is not None and _beyond_int8(history.space, best.recipe):
+            return Stop("fewer bits for more weights, or fewer layers in float, no longer hold the target")
         return refine(history, self._sampling)
 
     def _timed(self, history: History, found: Timed) -> Action:
@@ -89,8 +97,31 @@ def _procedures(history: History) -> Procedure[Outcome | None]:
         allowance = None if history.max_trials is None else max(1, history.max_trials - screened.scores)
         path = prefixes(space, settings, ranking, sensitivity)
         bisected = yield from bisect(history, *path, best, allowance)
-        if bisected.outcome is None:
-            return None
         infeasible = bisected.infeasible
-        best = bisected.outcome
-    return (yield from prune(history, best, sensitivity, infeasible))
+        found = bisected.outcome
+        if found is None and has_wide(space):
+            found = yield from widen(history, settings, sensitivity)
+        elif found is None and squeezable(space):
+            found = yield from score(path[0][-1], "float")
+        if found is None or not holds(history, found):
+            return None
+        best = found
+    if not _beyond_int8(space, best.recipe) and not _stored_anyway(history, best.recipe):
+        best = yield from prune(history, best, sensitivity, infeasible)
+    return (yield from squeeze(history, best)) if squeezable(space) else best
+
+
+def _beyond_int8(space: Space, recipe: Recipe) -> bool:
+    """Whether a recipe has more than int8 and one fallback, which is all that pruning and refinement know."""
+    return any(
+        recipe[name] in WEIGHT_ONLY or (WIDE in offered and recipe[name] not in INTEGER_ACTIVATIONS)
+        for name, offered in space.offered.items()
+        if name.startswith(LAYER)
+    )
+
+
+def _stored_anyway(history: History, recipe: Recipe) -> bool:
+    """Whether every fallback can have its weights on integers, and bytes are all that counts: int8 gains no more."""
+    space = history.space
+    floats = [name for name in space.free_layers if recipe[name] != "int8"]
+    return history.objective == "size" and all(not set(WEIGHT_ONLY).isdisjoint(space.offered[name]) for name in floats)

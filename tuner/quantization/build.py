@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from ...strategies.base import BIAS, BIASES, TABLE
+from ...strategies.base import BIAS, BIASES, INTEGER_ACTIVATIONS, TABLE, WEIGHT_ONLY
 from ..graph import serialize
 from ..graph.analysis import Layer
-from . import fp16, scales
+from ..graph.opset import lift
+from . import fp16, scales, weightonly, wide
 from .candidate import Candidate, Quantization
 from .empirical import Chain, chain
 from .guards import Guard
@@ -37,6 +38,7 @@ class Build:
         placement: Placement,
         simulate: bool,
         overrides: Mapping[str, Quantization],
+        wide: Mapping[str, Quantization],
     ) -> None:
         self._builder = builder
         self._recipe = recipe
@@ -45,8 +47,12 @@ class Build:
         # what only ONNX Runtime's optimizer for the CPU wants done
         self._for_cpu_kernels = builder.target.name == "cpu" and not simulate
         self._overrides = overrides
+        self._wide_overrides = wide
+        self._wide: dict[str, Quantization] = {}
+        self._wide_dequantized: dict[str, str] = {}
         self._writer = Writer(builder.model, builder.tensor_names, builder.node_names)
         self._quantization: dict[str, Quantization] = {}
+        self._narrow: dict[str, Quantization] = {}
         self._guards: dict[tuple[int, int], Guard] = {}
         if self._for_cpu_kernels:
             self._guards = {(guard.node, guard.position): guard for guard in builder.guards.find(placement)}
@@ -71,6 +77,8 @@ class Build:
                 writer.nodes, self._seeds, builder.index.outputs, self._half, writer.name
             )
         proto, weights = writer.finish(halves)
+        if self._placement.wide:
+            proto = lift(proto, wide.OPSET)
         return Candidate(
             proto=proto,
             weights=weights,
@@ -79,6 +87,7 @@ class Build:
             size_bytes=serialize.size(proto, weights),
             notes=(*self._placement.notes, *self._mended.notes.values()),
             corrections=dict(sorted(self._mended.files.items())),
+            wide=self._wide,
         )
 
     def _node(self, i: int, original: onnx.NodeProto) -> None:
@@ -93,8 +102,10 @@ class Build:
                 node.input[position] = self._guard(self._guards[i, position], name)
         self._stored_beside(node, i)
         undone = None
-        if i in self._placement.int8_nodes:
-            self._read_integers(node, original)
+        if i in self._placement.weights_only and layer is not None:
+            self._weights_only(node, layer)
+        elif i in self._placement.int8_nodes or i in self._placement.wide_nodes:
+            self._read_integers(node, original, i in self._placement.wide_nodes)
             if layer is not None:
                 self._constants(node, layer)
                 undone = self._undone(layer)
@@ -127,19 +138,68 @@ class Build:
         if layer is not None and layer.op_type in DYNAMIC and self._placement.layers[layer.name] == "int8":
             self._quantization |= self._beside.lstm(node, layer, self._builder.target.weight_bits)
 
-    def _read_integers(self, node: onnx.NodeProto, original: onnx.NodeProto) -> None:
+    def _read_integers(self, node: onnx.NodeProto, original: onnx.NodeProto, wide: bool) -> None:
+        dequantized = self._wide_dequantized if wide else self._dequantized
         for position, name in enumerate(original.input):
-            if name in self._placement.pairs:
-                node.input[position] = self._dequantized[name]
+            if name in (self._placement.wide if wide else self._placement.pairs):
+                node.input[position] = dequantized[name]
+
+    def _weights_only(self, node: onnx.NodeProto, layer: Layer) -> None:
+        """Integer weights of a node that computes in float."""
+        assert layer.weight is not None
+        if self._placement.layers[layer.name] == "int4" and not self._simulate:
+            quantized = self._mended.weight(layer)
+            self._bias_input(node, layer, quantized)
+            weightonly.as_nbits(node, self._writer, layer.weight, quantized)
+            return
+        assert layer.weight_input is not None
+        quantized = self._quantized_weight(layer)
+        node.input[layer.weight_input] = self._held(layer.weight, quantized)
+        self._bias_input(node, layer, quantized)
+        for name, position in layer.more:
+            node.input[position] = self._held(name, self._mended.nearest(layer, name))
+
+    def _held(self, name: str, quantized: QuantizedWeight) -> str:
+        """A float weight that the file holds on 8 bits, or the rounded one where kernels are simulated."""
+        if self._simulate:
+            return self._weight(name, quantized)
+        self._quantization[name] = _record(quantized)
+        if id(quantized) not in self._made:
+            self._made[id(quantized)] = weightonly.as_float(self._writer, f"{name}/{len(self._made)}", quantized)
+        return self._made[id(quantized)]
 
     def _pair(self, tensor: str, raw: str | None = None) -> None:
         """Q and DQ behind a tensor that has just been written (as `raw`)."""
+        if tensor in self._placement.wide_written:
+            self._wide_pair(tensor, raw or tensor)
+            raw = None
+        self._narrow_pair(tensor, raw)
+        if tensor in self._placement.wide and tensor not in self._placement.wide_written:
+            self._wide_pair(tensor, tensor)
+
+    def _wide_pair(self, tensor: str, source: str) -> None:
+        """Q and DQ of 16 bits behind `source`."""
+        writer, written = self._writer, tensor in self._placement.wide_written
+        made = self._wide_overrides.get(tensor)
+        if made is None:
+            made = wide.parameters(tensor, self._recipe, self._builder.ranges, self._builder.target.symmetries[0])
+        self._wide[tensor] = made
+        self._quantization.setdefault(tensor, made)
+        scale = writer.constant(f"{tensor}/wide/scale", made.scale)
+        zero_point = writer.constant(f"{tensor}/wide/zero", made.zero_point)
+        quantized = writer.add("QuantizeLinear", [source, scale, zero_point], writer.name(f"{tensor}/wide/q"))
+        output = tensor if written else writer.name(f"{tensor}/wide/dq")
+        self._wide_dequantized[tensor] = writer.add("DequantizeLinear", [quantized, scale, zero_point], output)
+
+    def _narrow_pair(self, tensor: str, raw: str | None) -> None:
+        """Q and DQ of 8 bits."""
         root = self._placement.pairs.get(tensor)
         if root is None:
             return
         writer = self._writer
-        made = self._written(tensor, self._quantization.get(root) or self._parameters(root))
-        self._quantization[root] = self._quantization[tensor] = made
+        known = self._narrow.get(root) or self._parameters(root)
+        made = self._written(tensor, known)
+        self._narrow[root] = self._narrow[tensor] = self._quantization[root] = self._quantization[tensor] = made
         scale = writer.constant(f"{tensor}/scale", made.scale)
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)
         quantized = writer.name(f"{tensor}/q")
@@ -152,7 +212,7 @@ class Build:
                 writer.constant(f"{tensor}/argument/zero", lookup.written.zero_point),
             ]
             writer.add("QuantizeLinear", [raw or tensor, *written], quantized)
-        if tensor not in self._placement.replaced:
+        if tensor not in self._placement.replaced or tensor in self._placement.wide_written:
             self._dequantized[tensor] = writer.name(f"{tensor}/dq")
         elif self._is_read(tensor):
             self._dequantized[tensor] = tensor
@@ -175,7 +235,7 @@ class Build:
             placement,
             plain,
             {root: self._parameters(root) for root in roots},
-            lambda: Build(self._builder, plain, placement, True, self._overrides).candidate(),
+            lambda: Build(self._builder, plain, placement, True, self._overrides, self._wide_overrides).candidate(),
         )
 
     def _written(self, tensor: str, made: Quantization) -> Quantization:
@@ -210,6 +270,8 @@ class Build:
         if tensor in index.outputs:
             return True
         for i in index.consumers.get(tensor, ()):
+            if i in self._folded:
+                continue
             positions = [k for k, name in enumerate(index.graph.node[i].input) if name == tensor]
             if not positions or any(
                 (i, k) not in self._guards or self._guards[i, k].kind != "channels" for k in positions
@@ -250,6 +312,10 @@ class Build:
             return
         quantized = self._quantized_weight(layer)
         node.input[layer.weight_input] = self._weight(layer.weight, quantized)
+        self._bias_input(node, layer, quantized)
+
+    def _bias_input(self, node: onnx.NodeProto, layer: Layer, quantized: QuantizedWeight) -> None:
+        """The bias of a Conv or Gemm, one there is or one that the weight's rounding wants."""
         if layer.op_type in ("Conv", "Gemm") and len(node.input) > 2 and node.input[2]:
             node.input[2] = self._bias(node.input[2], layer, quantized)
         elif layer.op_type in ("Conv", "Gemm"):
@@ -268,7 +334,7 @@ class Build:
                 nearest,
                 weights.value(layer.weight),
                 weights.value(bias).reshape(-1),
-                self._scale(layer.inputs[0]),
+                self._input_scale(layer),
                 symmetric=scheme.symmetric,
                 bits=scheme.bits,
             )
@@ -281,7 +347,8 @@ class Build:
         if shift is None or not shift.any():
             return
         values = (-shift).astype(np.float32)
-        if self._simulate or self._builder.target.bias != "int32":
+        weights_only = self._placement.layers[layer.name] in WEIGHT_ONLY
+        if self._simulate or self._builder.target.bias != "int32" or weights_only:
             name = self._writer.constant(f"{layer.output}/bias", values)
         else:
             name = self._integers(values, layer, quantized)[0]
@@ -297,7 +364,7 @@ class Build:
 
     def _bias_of(self, layer: Layer) -> str | None:
         """The constant that is an int32 bias of the layer on the target, None without one."""
-        if self._builder.target.bias != "int32":
+        if self._builder.target.bias != "int32" or self._placement.layers[layer.name] in WEIGHT_ONLY:
             return None
         nodes = self._builder.index.graph.node
         if layer.op_type in ("Conv", "Gemm"):
@@ -310,14 +377,15 @@ class Build:
                     return str(nodes[i].input[self._builder.bias_adds[i][1]])
         return None
 
-    def _scale(self, tensor: str) -> np.float32:
-        return np.float32(self._quantization[tensor].scale)
+    def _input_scale(self, layer: Layer) -> np.float32:
+        wide = self._placement.layers[layer.name] == "int16"
+        return np.float32((self._wide if wide else self._narrow)[layer.inputs[0]].scale)
 
     def _weight(self, name: str, quantized: QuantizedWeight) -> str:
         """DQ of an integer weight, or the rounded float weight where kernels are simulated."""
         writer = self._writer
-        record = Quantization(quantized.scale, quantized.zero_point, str(quantized.values.dtype), quantized.axis)
-        self._quantization[name] = record
+        if not quantized.block:
+            self._quantization[name] = _record(quantized)
         if self._simulate and id(quantized) not in self._made:
             wanted = f"{name}/rounded{quantized.axis}"
             while writer.name(wanted) in self._made.values():  # a layer that shares it has another scale
@@ -357,7 +425,7 @@ class Build:
     def _integers(self, values: np.ndarray, layer: Layer, weight: QuantizedWeight) -> tuple[str, np.ndarray]:
         """DQ of an int32 bias, and its scale."""
         writer = self._writer
-        integers, scale = scales.bias(values, self._scale(layer.inputs[0]), weight.scale)
+        integers, scale = scales.bias(values, self._input_scale(layer), weight.scale)
         stem = f"{layer.output}/bias"
         inputs = [writer.constant(f"{stem}/q", integers), writer.constant(f"{stem}/scale", scale)]
         axis = 0 if scale.ndim else None
@@ -365,7 +433,8 @@ class Build:
 
     def _bias_add(self, node: onnx.NodeProto, layer: Layer, position: int) -> None:
         """The bias behind an int8 MatMul: int32 where a Gemm is made of both, else out of that fusion's reach."""
-        if self._placement.layers[layer.name] != "int8" or layer.weight is None:
+        precision = self._placement.layers[layer.name]
+        if precision not in INTEGER_ACTIVATIONS + WEIGHT_ONLY or layer.weight is None:
             return
         name = node.input[position]
         rank = self._builder.rank(layer.inputs[0])
@@ -374,7 +443,7 @@ class Build:
             node.input[position] = self._bias(name, layer, quantized)
             return
         dims = self._builder.weights.dims(name)
-        apart = self._for_cpu_kernels and rank > 2 and len(dims) == 1
+        apart = self._for_cpu_kernels and rank > 2 and len(dims) == 1 and precision == "int8"
         if self._mended.biases:
             values = self._mended.bias(name, layer, quantized)
             shape = [1] * (rank - 1) + [-1] if apart else list(dims)
@@ -434,3 +503,7 @@ class Build:
                 unsigned = self._builder.activation_dtype(self._recipe) == "uint8"
                 quantized = self._builder.weights.of(name, Scheme(None, not unsigned, unsigned=unsigned))
                 node.input[position] = self._weight(name, quantized)
+
+
+def _record(quantized: QuantizedWeight) -> Quantization:
+    return Quantization(quantized.scale, quantized.zero_point, str(quantized.values.dtype), quantized.axis)

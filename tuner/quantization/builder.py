@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...strategies.base import ACTIVATION_SYMMETRY
+from ...strategies.base import ACTIVATION_SYMMETRY, WEIGHT_ONLY
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis, Layer
 from ..graph.draft import tensor_names
@@ -21,6 +21,7 @@ from .corrections import Corrections, Source
 from .guards import Guards
 from .lookups import Lookup, hard_sigmoid
 from .placement import Placer
+from .weightonly import refusals
 from .weights import Weights
 
 
@@ -50,7 +51,14 @@ class Builder:
         self.node_names = frozenset(node.name for node in model.proto.graph.node)
         faults = {layer.name: fault for layer in analysis.layers if (fault := self._fault(layer))}
         too_large = {layer.name for layer in analysis.layers if self._overflows(layer)}
-        self.placer = Placer(model, analysis, ranges, target, faults, too_large)
+        refused = {
+            layer.name: refusals(layer, target, self.weights, self._input_rank(layer)) for layer in analysis.layers
+        }
+        self.unweighted: Mapping[str, Mapping[str, str]] = {
+            precision: {name: why[precision] for name, why in refused.items() if precision in why}
+            for precision in WEIGHT_ONLY
+        }
+        self.placer = Placer(model, analysis, ranges, target, faults, too_large, self.unweighted)
         self.guards = Guards(model, ranges, self.weights)
         self.by_node = {layer.node: layer for layer in analysis.layers}
         self.layer_nodes = {i: layer.name for layer in analysis.layers for i in (layer.node, *layer.tail)}
@@ -72,6 +80,7 @@ class Builder:
         *,
         simulate: bool = False,
         overrides: Mapping[str, Quantization] | None = None,
+        wide: Mapping[str, Quantization] | None = None,
     ) -> Candidate:
         """The candidate of a recipe.
 
@@ -81,8 +90,9 @@ class Builder:
             simulate: For a provider without integer kernels: Q/DQ pairs where the target has them, but weights in
                 float32 rounded to their integers' values and biases in float32.
             overrides: Activation tensor → scale and zero point that are used instead of the calibrated ones.
+            wide: Likewise for 16 bits.
         """
-        return Build(self, recipe, self.placer.place(recipe), simulate, overrides or {}).candidate()
+        return Build(self, recipe, self.placer.place(recipe), simulate, overrides or {}, wide or {}).candidate()
 
     def parameters(self, tensor: str, recipe: Mapping[str, str]) -> Quantization:
         """Scale and zero point of an activation under a recipe's symmetry and the tensor's calibrator.
@@ -115,6 +125,9 @@ class Builder:
             return made
         scale = scales.inside_clip(np.float32(made.scale), int(made.zero_point), *self.clips[tensor])
         return Quantization(np.asarray(scale, np.float32), made.zero_point, made.dtype)
+
+    def _input_rank(self, layer: Layer) -> int:
+        return self.rank(layer.inputs[0]) if layer.inputs else 0
 
     def rank(self, tensor: str) -> int:
         """Number of dimensions, 0 if unknown."""

@@ -19,6 +19,7 @@ from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
 from . import scales
 from .biases import shift
+from .blocks import spread
 from .empirical import Chain
 from .gptq import gptq
 from .scales import QuantizedWeight
@@ -94,11 +95,15 @@ class Rounding:
             assert moment.hessian is not None
             hessian = hessian + moment.hessian
         per_output = (*matrices.shape[:2], 1) if self.quantized.axis is not None else (1, 1, 1)
+        scale, zero_point = self.quantized.scale, self.quantized.zero_point
+        if self.quantized.block:
+            per_output = matrices.shape
+            scale, zero_point = (spread(each, self.quantized.block, matrices.shape[2]) for each in (scale, zero_point))
         found = gptq(
             matrices,
             hessian,
-            self.quantized.scale.reshape(per_output),
-            self.quantized.zero_point.reshape(per_output),
+            scale.reshape(per_output),
+            zero_point.reshape(per_output),
             self.low,
             self.high,
         )
@@ -280,7 +285,7 @@ class Corrections:
         readers = tuple(dict.fromkeys(self._forms[other.name] for other in self._readers[layer.weight]))
         parts = [*sorted(_of(form) for form in readers), *([grid] if grid else [])]
         return Wanted(
-            key=_key("gptq", self._weights.digest(layer.weight), json.dumps(asdict(scheme)), *parts),
+            key=_key("gptq", self._weights.digest(layer.weight), _scheme(scheme), *parts),
             model=self._model,
             layer=layer.name,
             forms=[*self._forms.values()],
@@ -302,6 +307,11 @@ class Corrections:
 
 def _of(form: Form) -> str:
     return json.dumps(asdict(form), sort_keys=True)
+
+
+def _scheme(scheme: Scheme) -> str:
+    """As text; without what only blocks have, the same as before there were any."""
+    return json.dumps({name: value for name, value in asdict(scheme).items() if name != "block" or value})
 
 
 def _key(kind: str, *parts: str) -> str:

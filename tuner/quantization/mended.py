@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ...strategies.base import BIAS, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
+from ...strategies.base import BIAS, LAYER, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
 from ..graph.analysis import Layer
 from ..targets.base import Target
+from . import blocks
 from .corrections import Corrections
 from .empirical import Chain
 from .scales import QuantizedWeight
@@ -49,12 +50,18 @@ class Mended:
     def scheme(self, layer: Layer) -> Scheme:
         """How the recipe quantizes a layer's weight."""
         target, recipe = self._target, self._recipe
+        precision = recipe.get(LAYER + layer.group)
         symmetric = recipe.get(WEIGHT_SYMMETRY, "symmetric") == "symmetric" or "asymmetric" not in target.weight
+        clipped = recipe.get(WEIGHT_RANGE) == "mse"
+        if precision == "int4":
+            return Scheme(layer.weight_axis, symmetric, blocks.BITS, False, clipped, blocks.BLOCK)
         per_channel = recipe.get(WEIGHT_GRANULARITY, "per_channel") == "per_channel"
         # the left operand of an integer MatMul has one scale and the type of an activation
         left = layer.op_type == "MatMul" and layer.weight_input == 0
+        if precision == "weight8":  # read by float kernels alone
+            return Scheme(layer.weight_axis if per_channel else None, symmetric, 8, False, clipped)
         axis = layer.weight_axis if per_channel and not left else None
-        return Scheme(axis, symmetric, target.weight_bits, left, recipe.get(WEIGHT_RANGE) == "mse")
+        return Scheme(axis, symmetric, target.weight_bits, left, clipped)
 
     def weight(self, layer: Layer, grown: QuantizedWeight | None = None) -> QuantizedWeight:
         """A layer's weight; by GPTQ where the recipe says so, to nearest with a note where that cannot be.
@@ -74,10 +81,10 @@ class Mended:
         self.files |= record
         return made
 
-    def nearest(self, layer: Layer) -> QuantizedWeight:
-        """A layer's weight rounded to nearest."""
+    def nearest(self, layer: Layer, name: str | None = None) -> QuantizedWeight:
+        """A layer's weight (or a further one of that name) rounded to nearest."""
         assert layer.weight is not None
-        return self._weights.of(layer.weight, self.scheme(layer))
+        return self._weights.of(name or layer.weight, self.scheme(layer))
 
     def shift(self, layer: Layer, quantized: QuantizedWeight) -> np.ndarray | None:
         """What quantization moves the layer's mean output by, float64 [channels]; None where the bias stays.

@@ -54,9 +54,10 @@ class Builders:
         *,
         simulate: bool = False,
         overrides: Mapping[str, Quantization] | None = None,
+        wide: Mapping[str, Quantization] | None = None,
     ) -> Candidate:
         """The candidate of a recipe; see `Builder.build`."""
-        return self.builder(recipe).build(recipe, simulate=simulate, overrides=overrides)
+        return self.builder(recipe).build(recipe, simulate=simulate, overrides=overrides, wide=wide)
 
     def parameters(self, tensor: str, recipe: Mapping[str, str]) -> Quantization:
         """Scale and zero point of an activation under a recipe; see `Builder.parameters`."""
@@ -76,6 +77,12 @@ class Builders:
         """Layer name → why it cannot be int8, with or without rewrites."""
         full = self._of(frozenset(self.variants.names)).faults
         return {name: fault for name, fault in self._of(frozenset()).faults.items() if name in full}
+
+    @property
+    def unweighted(self) -> Mapping[str, Mapping[str, str]]:
+        """Precision of weights alone → layer name → why it cannot have it, with or without rewrites."""
+        plain, full = self._of(frozenset()).unweighted, self._of(frozenset(self.variants.names)).unweighted
+        return {precision: {**full[precision], **plain[precision]} for precision in plain}
 
     @property
     def calibrated(self) -> frozenset[str]:
