@@ -64,8 +64,8 @@ class Recipe(Mapping[str, str]):
     Names are `activation/calibrator`, `activation/symmetry`, `weight/granularity`, `weight/symmetry`, `weight/range`,
     `correction/rounding`, `correction/bias` (how the weights are rounded, and whether biases make up for it),
     `rewrite/<name>` (an exact change of the float graph, on or off), `op/<OpType>` (precision of the glue of that
-    type), `layer/<name>` (precision of a layer or group) and `calibrator/<name>` (the calibrator of what that layer
-    or group reads, `inherit` for the global one).
+    type), `layer/<name>` (precision of a layer or group), `table/<name>` (of an embedding) and `calibrator/<name>` (the
+    calibrator of what that layer or group reads, `inherit` for the global one).
     """
 
     __slots__ = ("_hash", "_parameters")
@@ -152,7 +152,7 @@ class Space:
         offered: Parameter → the choices that the target runs and that `--fix`, `--keep-float` and `--only` leave
             open, the preferred first (never empty). One choice means fixed.
         shares: `layer/…` → that layer's share of the float model's bit operations (sums to 1); for the objective
-            `size` its share of the weights' bytes. What int8 could gain there.
+            `size` its share of the weights' bytes, tables (`table/…`) included. What int8 could gain there.
         borders: The tensors between layers and glue, all rewrites on.
     """
 
@@ -173,6 +173,11 @@ class Space:
         return tuple(
             name for name, values in self.offered.items() if name.startswith(LAYER) and not quantized.isdisjoint(values)
         )
+
+    @cached_property
+    def tables(self) -> tuple[str, ...]:
+        """The `table/…` parameters that may be anything but float."""
+        return tuple(name for name, values in self.offered.items() if name.startswith(TABLE) and values != ("fp32",))
 
     @cached_property
     def free_layers(self) -> tuple[str, ...]:
@@ -224,7 +229,7 @@ class Space:
             if value not in offered:
                 value = self.fallback(name) if name.startswith((LAYER, OP)) else offered[0]
             chosen[name] = value
-        used = {chosen[name] for name in self.quantizable}
+        used = {chosen[name] for name in (*self.quantizable, *self.tables)}
         if used.isdisjoint(INTEGER_ACTIVATIONS + WEIGHT_ONLY):
             for name in OF_WEIGHTS:
                 if name in self.offered:

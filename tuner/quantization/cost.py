@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ...strategies.base import LAYER
+from ...strategies.base import LAYER, TABLE
 from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
+from ..graph.recurrent import GATES
 
 _BITS = {"int8": (8, 8), "int16": (16, 8), "int4": (32, 4), "weight8": (32, 8), "fp16": (16, 16), "fp32": (32, 32)}
 """Precision → bits of the activations and of the weights."""
 
 _WHOLE = 32
+_STATE = 3
+"""Dimensions of a recurrent layer's last state; all its states have 4."""
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -47,7 +50,7 @@ def ops(analysis: Analysis, shapes: Shapes, layers: Mapping[str, str], weight_bi
 
 
 def shares(analysis: Analysis, model: Model, shapes: Shapes, objective: str = "ops") -> dict[str, float]:
-    """What each layer parameter could gain: its share of the float model's cost; sums to 1.
+    """What each layer (and table) parameter could gain: its share of the float model's cost; sums to 1.
 
     Args:
         analysis: The model's layers.
@@ -56,14 +59,15 @@ def shares(analysis: Analysis, model: Model, shapes: Shapes, objective: str = "o
         objective: `size` counts the bytes of weights, all others bit operations.
 
     Returns:
-        `layer/<group>` → share. Equal shares where nothing can be counted.
+        `layer/<group>`, and of bytes `table/<name>`, → share. Equal shares where nothing can be counted.
     """
     parts: dict[str, float] = {}
     if objective == "size":
         dims = {tensor.name: tensor.dims for tensor in model.proto.graph.initializer}
         for group, layers in analysis.groups.items():
-            weights = {layer.weight for layer in layers if layer.weight is not None}
+            weights = {name for layer in layers for name in layer.weights}
             parts[LAYER + group] = float(sum(math.prod(dims[name]) for name in weights))
+        parts |= {TABLE + table.name: float(math.prod(dims[table.weight])) for table in analysis.tables}
     else:
         macs = _macs(analysis, shapes)
         for group, layers in analysis.groups.items():
@@ -88,4 +92,6 @@ def _count(layer: Layer, shapes: Shapes) -> int:
         reduction = shapes[layer.inputs[0]][-1]
     if output is None or reduction is None:
         return 0
+    if layer.op_type in GATES and len(output) == _STATE:  # the last of as many states as the sequence is long
+        return math.prod(output) * reduction * shapes.get(layer.inputs[0], (1,))[0]
     return math.prod(output) * reduction

@@ -22,6 +22,8 @@ from ...strategies.base import (
     LAYER,
     OP,
     PRECISIONS,
+    TABLE,
+    TABLE_PRECISIONS,
     REWRITE,
     REWRITE_CHOICES,
     Recipe,
@@ -208,6 +210,7 @@ def _recipe(parameters: Mapping[str, Any], analysis: Analysis, rewrites: Sequenc
     known.update((REWRITE + name, REWRITE_CHOICES) for name in rewrites)
     known.update((OP + glue.op_type, GLUE_PRECISIONS) for glue in analysis.glue)
     known.update((LAYER + group, PRECISIONS) for group in analysis.groups)
+    known.update((TABLE + table.name, TABLE_PRECISIONS) for table in analysis.tables)
     known.update((CALIBRATOR_OF + group, (INHERIT, *CALIBRATORS, IMPORTED)) for group in analysis.groups)
     for name, value in parameters.items():
         if name not in known:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from ...strategies.base import LAYER, OP, REWRITE, Recipe, Space
+from ...strategies.base import LAYER, OP, REWRITE, TABLE, Recipe, Space
 
 # What loading moves about without changing what runs.
 _IDLE = frozenset({"Constant", "Identity"})
@@ -21,7 +21,7 @@ def floated(space: Space, recipe: Recipe, *, rewritten: bool = True) -> Recipe:
         recipe: Any.
         rewritten: Keep its rewrites; else all off.
     """
-    changes = {name: "fp32" for name in recipe if name.startswith((LAYER, OP))}
+    changes = {name: "fp32" for name in recipe if name.startswith((LAYER, OP, TABLE))}
     if not rewritten:
         changes |= {name: "off" for name in recipe if name.startswith(REWRITE)}
     return space.canonical(recipe.replace(changes))
