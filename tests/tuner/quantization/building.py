@@ -38,7 +38,7 @@ from autoquant.tuner.quantization.candidate import Candidate
 from autoquant.tuner.quantization.kernels import integer_kernels
 from autoquant.tuner.targets.profiles import get
 
-from tests import zoo
+from tests import exports, zoo
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,19 @@ def zoo_case(name: str) -> Case:
         return case(zoo.ALL[name](), Path(folder))
 
 
-def case(proto: onnx.ModelProto, folder: Path) -> Case:
+@functools.cache
+def exported(name: str) -> Case:
+    """A model of `tests/exports.py`."""
+    with tempfile.TemporaryDirectory() as folder:
+        proto = exports.ALL[name]()
+        return case(proto, Path(folder), list(exports.feeds(proto)))
+
+
+def case(proto: onnx.ModelProto, folder: Path, feeds: list[Feed] | None = None) -> Case:
     """Load, analyse and calibrate a model, with min-max ranges alone and shrunken ones for the other calibrators."""
     model = load(zoo.save(proto, folder / "model.onnx"))
     analysis = analyse(model)
-    feeds: list[Feed] = list(zoo.feeds(proto))
+    feeds = feeds or list(zoo.feeds(proto))
     ranges = quick_ranges(model, analysis, feeds)
     return Case(model, analysis, ranges, feeds, Builder(model, analysis, ranges, get("cpu")))
 

@@ -2,7 +2,7 @@ import pytest
 from autoquant.strategies.base import LAYER
 from autoquant.tuner.quantization.cost import ops, shares
 
-from tests.tuner.quantization.building import zoo_case
+from tests.tuner.quantization.building import exported, zoo_case
 
 
 def test_bit_operations_of_uniform_precisions():
@@ -54,3 +54,26 @@ def test_without_shapes_layers_count_alike():
     assert set(shares(made.analysis, made.model, {}).values()) == {0.2}
     half = {layer.name: "int8" for layer in made.analysis.layers[:2]}
     assert ops(made.analysis, {}, half) == pytest.approx((3 + 2 / 16) / 5)
+
+
+def test_bytes_of_recurrent_layers_and_tables_count():
+    lstm, words = exported("bilstm"), exported("words")
+    found = shares(lstm.analysis, lstm.model, {}, "size")
+    sizes = {"node_LSTM_0": 2 * 64 * (8 + 16), "node_LSTM_3": 2 * 64 * (32 + 16), "node_MatMul_6": 32 * 12}
+    assert found == pytest.approx({f"layer/{name}": n / sum(sizes.values()) for name, n in sizes.items()})
+    found = shares(words.analysis, words.model, {}, "size")
+    total = 2 * 64 * 64 + 64 * 8
+    assert found["table/node_Gather_0"] == found["table/node_Gather_4"] == pytest.approx(64 * 64 / total)
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert not any(name.startswith("table/") for name in shares(words.analysis, words.model, words.ranges.shapes))
+
+
+def test_operations_of_recurrent_layers():
+    """4 gates · (inputs + hidden) products for each element of each state; of the last state alone likewise."""
+    lstm, gru = exported("bilstm"), exported("gru")
+    found = shares(lstm.analysis, lstm.model, lstm.ranges.shapes)
+    counts = {name: 6 * 2 * 2 * 16 * 4 * size for name, size in (("node_LSTM_0", 24), ("node_LSTM_3", 48))}
+    total = sum(counts.values()) + 6 * 2 * 32 * 12
+    assert found["layer/node_LSTM_0"] == pytest.approx(counts["node_LSTM_0"] / total)
+    states = shares(gru.analysis, gru.model, gru.ranges.shapes)
+    assert states["layer/node_GRU_0"] / states["layer/node_RNN_2"] == pytest.approx(3 * 24 / 32)
