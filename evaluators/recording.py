@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,27 @@ class Recorder(ort.InferenceSession):  # type: ignore[misc]
     samples and the seed decide what is kept, nothing else.
     """
 
-    def __init__(self, session: ort.InferenceSession, limit_samples: int = 200, seed: int = 0) -> None:
-        """Wrap `session`; both work side by side. At most `limit_samples` samples are kept, but at least one feed."""
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        limit_samples: int = 200,
+        seed: int = 0,
+        watch: Callable[[Feed], None] | None = None,
+    ) -> None:
+        """Wrap `session`; both work side by side. At most `limit_samples` samples are kept, but at least one feed.
+
+        Args:
+            session: What runs.
+            limit_samples: Samples kept.
+            seed: Of the draw.
+            watch: Called with every feed that fits the model, kept or not.
+        """
         # No super().__init__: it would build a second session. The state is the wrapped one's.
         self.__dict__.update(session.__dict__)
         self._wrapped = session
         self._inputs = inputs_of(session)
         self._limit = limit_samples
+        self._watch = watch
         self._random = np.random.default_rng(seed)
         self._kept: list[tuple[int, dict[str, np.ndarray]]] = []
         self._slots: int | None = None
@@ -84,6 +98,8 @@ class Recorder(ort.InferenceSession):  # type: ignore[misc]
         arrays = {name: np.asarray(value) for name, value in feed.items()}
         if set(arrays) != {item.name for item in self._inputs}:
             return
+        if self._watch is not None:
+            self._watch(arrays)
         size = batch_of(arrays, self._inputs)
         if outputs is not None and any(np.shape(output)[:1] != (size,) for output in outputs):
             size = None  # outputs without the batch: the first dimension may count something else

@@ -11,6 +11,7 @@ import onnx
 
 from .tuner.report.records import export as export_record
 from .tuner.report.run import tune_and_report
+from .tuner.study.calibrationoptions import CalibrationOptions
 from .tuner.study.events import Observer, ignore
 from .tuner.study.export import export_trial
 from .tuner.study.recover import open_study
@@ -43,6 +44,10 @@ def tune(
     per_layer_calibrators: bool = False,
     warm: Sequence[str | Path] = (),
     ranges: str | Path | None = None,
+    calibration_samples: int | None = None,
+    calibration_select: str | None = None,
+    data_free: bool = False,
+    input_range: tuple[float, float] | None = None,
     storage: str | None = None,
     study_name: str | None = None,
     fresh: bool = False,
@@ -64,6 +69,10 @@ def tune(
         holdout: Part of the samples, as `"20%"` or 0.2, kept from the search for one final confirmation.
         warm: recipe.json files whose recipes are scored first (`--from`).
         ranges: File of activations' ranges that another tool made (`--ranges`).
+        calibration_samples: How many samples ranges come from, None for all of `calibration()`, without one 200.
+        calibration_select: Which, of more than that: `random`, `first`, `diverse` or `balanced`.
+        data_free: Calibrate on made-up inputs instead of data.
+        input_range: Smallest and largest value of made-up float inputs.
         observer: Called with the events of `autoquant.tuner.study.events`.
 
     Returns:
@@ -96,6 +105,7 @@ def tune(
         per_layer_calibrators=per_layer_calibrators,
         warm=tuple(Path(path) for path in warm),
         ranges=None if ranges is None else Path(ranges),
+        calibration=CalibrationOptions(calibration_samples, calibration_select, data_free, input_range),
         storage=storage,
         study_name=study_name,
         fresh=fresh,

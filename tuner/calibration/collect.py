@@ -95,7 +95,7 @@ def stream(
 
     number = 0
     for number, given in enumerate(feeds, 1):
-        feed = _checked(given, inputs, number)
+        feed = checked(given, inputs, number)
         first = next(iter(feed.values()), np.zeros(1))
         yield len(first) if first.ndim else 1, run(feed, number)
     if not number:
@@ -117,7 +117,7 @@ def with_outputs(proto: onnx.ModelProto, tensors: Sequence[str]) -> bytes:
     return data
 
 
-def _checked(given: object, inputs: Sequence[Input], number: int) -> Feed:
+def checked(given: object, inputs: Sequence[Input], number: int) -> Feed:
     """A feed as the user's `calibration()` yielded it, once it is known to fit."""
     if not isinstance(given, Mapping):
         raise CalibrationError(

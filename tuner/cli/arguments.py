@@ -111,6 +111,19 @@ def setting(text: str) -> tuple[str, str]:
     return name.strip(), choice.strip()
 
 
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`name=1x3x48x192`.
+
+    Raises:
+        argparse.ArgumentTypeError: No name, or sizes that are not whole numbers above zero.
+    """
+    name, _, sizes = text.rpartition("=")
+    parts = sizes.lower().split("x")
+    if not name.strip() or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"must be NAME=SIZES such as x=1x3x48x192, but got {text!r}")
+    return name.strip(), tuple(map(int, parts))
+
+
 def objective(text: str) -> str:
     """What to minimise: a cost, or a cost with the drop.
 

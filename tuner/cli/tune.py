@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ..study.request import Request, TargetDrop, fraction
+from . import calibration
 from .arguments import Subparsers, duration, natural, objective, positive, setting
 
 DESCRIPTION = """\
@@ -126,6 +127,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "calibrator, `imported`",
     )
 
+    calibration.add_options(parser.add_argument_group("the calibration"))
+
     where = parser.add_argument_group("where it runs")
     where.add_argument("--device", default="auto", metavar="D", help="where trials are scored: auto, cpu, cuda, cuda:1")
     where.add_argument("--target", default="auto", metavar="T", help="what the model is for: auto, cpu, cuda, tensorrt")
@@ -175,6 +178,7 @@ def request(args: argparse.Namespace) -> Request:
         per_layer_calibrators=args.per_layer_calibrators,
         warm=tuple(args.warm),
         ranges=args.ranges,
+        calibration=calibration.options(args),
         storage=args.storage,
         study_name=args.study_name,
         fresh=args.fresh,

@@ -70,6 +70,21 @@ def refutation(layer: Mapping[str, Any], relative: bool) -> str:
     return f"holds at {drop}, not chosen" if layer["drop"] is not None else "not tried"
 
 
+def calibrated(calibration: Mapping[str, Any] | None) -> str:
+    """`200 samples of calibration(), 37 of them evaluation inputs; …`; empty where nothing is known."""
+    if not calibration:
+        return ""
+    count, overlap, coverage = calibration["samples"], calibration["overlap"], calibration["coverage"]
+    text = f"{write.many(count, 'sample')}: {calibration['source']}"
+    if calibration["selection"] and not calibration["data_free"]:
+        text += f" ({calibration['selection']}" + (f", of {calibration['of']}" if calibration["of"] else "") + ")"
+    if overlap is not None:
+        text += f"; {overlap} of {count} calibration samples are evaluation inputs"
+    if coverage is not None:
+        text += f"; {coverage['outside']} of {coverage['tensors']} tensors leave their calibrated range in evaluation"
+    return text
+
+
 def front(points: Sequence[Mapping[str, Any]], target: TargetDrop) -> str:
     """`12 points, drop 0.01% to 3.20%, 1.10× to 2.30× as fast`; empty without a front."""
     if not points:

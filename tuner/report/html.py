@@ -246,6 +246,8 @@ def _facts(result: Mapping[str, Any] | None, command: str) -> str:
             counts.append(f"{write.count(round(trials['evaluations'], 1))} full evaluations")
         rows.append(("trials", ", ".join(counts)))
         rows.append(("time", ", ".join(f"{name} {write.seconds(value)}" for name, value in seconds.items())))
+        if calibrated := claims.calibrated(result.get("calibration")):
+            rows.append(("calibration", calibrated))
         rows.append(("scored on", _flat(result.get("scored_on", {}))))
         rows.append(("versions", _flat(result.get("versions", {}))))
         rows.append(("study", _flat(result.get("study", {}))))

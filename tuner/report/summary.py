@@ -73,6 +73,8 @@ def _figures(result: Result) -> Table:
     table.add_row("layers", str(total), f"{result.layers.get('int8', 0)} int8", _others(result))
     if certified := claims.certified(result.certificate):
         table.add_row("certificate", "", "", certified)
+    if calibrated := claims.calibrated(result.calibration):
+        table.add_row("calibration", "", "", calibrated)
     if result.front:
         table.add_row("front", "", "", claims.front(result.front, result.target))
     for place, candidate in enumerate(result.evidence):

@@ -11,7 +11,9 @@ import numpy as np
 import onnxruntime as ort
 
 from ...errors import ChangedInputsError, EvaluationError
+from ...evaluators.feeds import inputs_of
 from ...evaluators.recording import Recorder
+from ..calibration.identity import Met
 from .inputs import Inputs
 
 _RECHECKED = 16
@@ -26,8 +28,9 @@ class Baseline:
         samples: Per-sample scores, float64 [n]; None for eval form 1.
         seconds: Wall time of its evaluation.
         session: A live session of the file on the search's device.
-        recorder: The reservoir of the evaluation's own feeds, where the eval file has no `calibration()` and the
-            baseline was scored by this run; else None.
+        recorder: A reservoir of the evaluation's own feeds, where the baseline was scored by this run and calibration
+            is still to come; else None.
+        seen: The samples it was fed then; else None.
     """
 
     metric: float
@@ -35,21 +38,23 @@ class Baseline:
     seconds: float
     session: ort.InferenceSession
     recorder: Recorder | None
+    seen: Met | None = None
 
 
-def measure(inputs: Inputs, progress: Callable[[int, int | None], None], *, record: bool) -> Baseline:
+def measure(inputs: Inputs, progress: Callable[[int, int | None], None], *, record: int) -> Baseline:
     """Score the file as given.
 
     Args:
         progress: Called with (samples done, samples in all or None).
-        record: Keep a reservoir of the evaluation's feeds, for calibration.
+        record: Samples of the evaluation to keep a reservoir of, for calibration; 0 for none.
 
     Raises:
         EvaluationError: The user's code failed, or its metric cannot be a baseline.
     """
     session = inputs.bench.open_file(inputs.model.path)
     inputs.evaluation.prepare(session)
-    recorder = Recorder(session, seed=inputs.request.seed) if record else None
+    seen = Met(inputs_of(session)) if record else None
+    recorder = Recorder(session, record, inputs.request.seed, seen.add) if seen is not None else None
     scored = inputs.evaluation.score(recorder or session, progress=progress)
     target = inputs.request.target_drop
     if target.relative and scored.metric == 0:
@@ -57,7 +62,7 @@ def measure(inputs: Inputs, progress: Callable[[int, int | None], None], *, reco
             f"the float model's metric is 0, so a relative target of {target} means nothing.\n"
             "Give an absolute one (--target-drop 0.01), or check the evaluation."
         )
-    return Baseline(scored.metric, scored.samples, scored.seconds, session, recorder)
+    return Baseline(scored.metric, scored.samples, scored.seconds, session, recorder, seen)
 
 
 def recheck(inputs: Inputs, metric: float, samples: np.ndarray | None, seconds: float) -> Baseline:

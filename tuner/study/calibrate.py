@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from ...errors import CalibrationError, EvaluationError
 from ...evaluators.base import Feed
 from ...evaluators.feeds import describe, inputs_of_file, problem
-from ...evaluators.session import open_session
 from ...strategies.base import REWRITE
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
+from ..calibration.identity import Met
 from ..calibration.ranges import Ranges
 from ..quantization.records.ranges import without
 from . import feeds as kept
 from .attributes import FINGERPRINT
+from .baseline import Baseline
 from .events import Noted, Observer
 from .files import FEEDS
 from .fingerprint import hash_feeds
 from .inputs import Inputs
+from .likeness import COMPARED, about
+from .samples import Chosen, Samples, opener
 from .store import Store
 
 RANGES = "ranges"
+CALIBRATION = "calibration"
+"""Study attribute: what is known of the calibration samples (`likeness.about`)."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,13 @@ class Calibration:
     Attributes:
         probes: Single samples that the probes run on.
         timed: The feed that is timed.
+        source: The calibration samples, for further passes.
     """
 
     ranges: Ranges
     probes: list[Feed]
     timed: Feed
+    source: Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +54,12 @@ class Found:
     Attributes:
         ranges: As `Ranges.to_json` gives them; None where nothing was calibrated yet.
         samples: (probe feeds, timed feed); None where the folder does not hold them.
+        about: What is known of the calibration samples; None where nothing was calibrated yet.
     """
 
     ranges: Mapping[str, Any] | None
     samples: tuple[list[Feed], Feed] | None
+    about: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -60,8 +68,8 @@ class Found:
 
 
 def fingerprint(inputs: Inputs) -> str:
-    """sha256 of what `calibration()` yields; "" where the eval file has none or its samples differ at every call."""
-    feeds = inputs.evaluation.calibration()
+    """sha256 of what `calibration()` yields; "" where it is not used, or its samples differ at every call."""
+    feeds = None if inputs.request.calibration.data_free else inputs.evaluation.calibration()
     if feeds is None:
         return ""
     # What is no feed is refused, with a message, when it is to be run.
@@ -70,19 +78,29 @@ def fingerprint(inputs: Inputs) -> str:
 
 def found(inputs: Inputs, store: Store) -> Found:
     """What earlier runs left."""
-    return Found(store.inherited(RANGES), kept.load(inputs.out / FEEDS))
+    return Found(store.inherited(RANGES), kept.load(inputs.out / FEEDS), store.inherited(CALIBRATION))
 
 
-def needs_reservoir(inputs: Inputs, there: Found) -> bool:
-    """Whether calibration will need the baseline evaluation's own feeds."""
-    return not there.complete and inputs.evaluation.calibration() is None
+def to_record(inputs: Inputs, there: Found, *, needed: bool) -> int:
+    """How many of the baseline evaluation's own samples calibration will want; 0 for none.
+
+    Args:
+        there: What earlier runs left.
+        needed: Whether only those count without which there is no calibration.
+    """
+    if there.complete:
+        return 0
+    source = Samples(inputs, _chosen(there))
+    if source.recorded:
+        return source.wanted
+    return COMPARED if not needed or source.needs_shapes else 0
 
 
 def calibrate(
     inputs: Inputs,
     store: Store,
     there: Found,
-    reservoir: Iterable[Feed] | None,
+    measured: Baseline,
     progress: Callable[[int], None],
     observer: Observer,
 ) -> Calibration:
@@ -90,34 +108,33 @@ def calibrate(
 
     Args:
         there: What earlier runs left.
-        reservoir: Feeds of the baseline's evaluation, for an eval file without `calibration()`.
+        measured: The float model's score, with feeds of its evaluation where `to_record` asked for them.
         progress: Called with the samples seen.
 
     Raises:
         CalibrationError: No samples, or samples that do not fit the model.
     """
     saved, samples = there.ranges, there.samples
+    source = Samples(inputs, _chosen(there))
     if saved is not None and samples is not None:
         ranges = _with_imported(Ranges.from_json(saved), inputs, observer)
-        store.put({RANGES: ranges.to_json()})
-        return Calibration(ranges, *samples)
-    feeds: Iterable[Feed] | None = inputs.evaluation.calibration()
-    if feeds is None:
-        observer(
-            Noted("no calibration() in the eval file: calibrating on samples of the evaluation itself", warning=True)
-        )
-        feeds = reservoir or ()
-    sampler = kept.Sampler(inputs_of_file(inputs.model.path), inputs.request.seed)
+        store.put({RANGES: ranges.to_json(), **({CALIBRATION: there.about} if there.about else {})})
+        return Calibration(ranges, *samples, source)
+    _say(source, observer)
+    wanted = inputs_of_file(inputs.model.path)
+    sampler, met = kept.Sampler(wanted, inputs.request.seed), Met(wanted, constants=True)
+    feeds = _watched(sampler.watch(source.feeds(lambda: measured.recorder.feeds() if measured.recorder else ())), met)
     if saved is None:
-        opener = partial(open_session, device=inputs.bench.device, threads=inputs.request.threads)
-        statistics = collect(
-            inputs.model, _tensors(inputs), sampler.watch(feeds), open_session=opener, progress=progress
-        )
+        tensors = _tensors(inputs)
+        statistics = collect(source.model, tensors, feeds, open_session=opener(inputs), progress=progress)
         ranges = compute_ranges(statistics)
-        _unsteady(store, sampler, inputs, observer)
+        _unsteady(store, source.content or sampler.fingerprint, observer)
+        described = about(inputs, source, ranges, tensors, met, measured)
+        for warning in described["warnings"]:
+            observer(Noted(warning, warning=True))
     else:
-        ranges = Ranges.from_json(saved)
-        for _ in sampler.watch(feeds):
+        ranges, described = Ranges.from_json(saved), dict(there.about or {})
+        for _ in feeds:
             pass
     if sampler.first is None:
         raise CalibrationError(
@@ -128,8 +145,32 @@ def calibrate(
     timed = _timed(inputs, sampler.first)
     probes = kept.telling(sampler.kept, inputs.bench.open_file(inputs.model.path))
     kept.save(inputs.out / FEEDS, probes, timed)
-    store.put({RANGES: ranges.to_json()})
-    return Calibration(ranges, probes, timed)
+    store.put({RANGES: ranges.to_json(), **({CALIBRATION: described} if described else {})})
+    return Calibration(ranges, probes, timed, source)
+
+
+def _chosen(there: Found) -> Chosen | None:
+    """The samples that an earlier run settled on."""
+    held = there.about.get("chosen") if there.about else None
+    return Chosen.from_json(held) if held else None
+
+
+def _say(source: Samples, observer: Observer) -> None:
+    """What the user should know before it starts."""
+    if source.recorded:
+        observer(
+            Noted("no calibration() in the eval file: calibrating on samples of the evaluation itself", warning=True)
+        )
+    elif source.data_free:
+        observer(Noted(f"data-free calibration: samples {source.source}"))
+
+
+def _watched(feeds: Iterable[Feed], met: Met) -> Iterator[Feed]:
+    """The feeds unchanged, those that are any taken note of."""
+    for feed in feeds:
+        if isinstance(feed, Mapping) and feed:
+            met.add(feed)
+        yield feed
 
 
 def _tensors(inputs: Inputs) -> tuple[str, ...]:
@@ -169,10 +210,14 @@ def _timed(inputs: Inputs, usual: Feed) -> Feed:
     return feed
 
 
-def _unsteady(store: Store, sampler: kept.Sampler, inputs: Inputs, observer: Observer) -> None:
-    """Take the calibration out of the fingerprint where two passes over it differ: it could never be resumed."""
+def _unsteady(store: Store, content: str, observer: Observer) -> None:
+    """Take the calibration out of the fingerprint where two passes over it differ: it could never be resumed.
+
+    Args:
+        content: sha256 of all that this pass over `calibration()` brought.
+    """
     known = store.fingerprint
-    if not known.calibration or known.calibration == sampler.fingerprint:
+    if not known.calibration or known.calibration == content:
         return
     store.put({FINGERPRINT: replace(known, calibration="").to_json()})
     observer(

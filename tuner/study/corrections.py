@@ -19,6 +19,7 @@ from . import baseline as baselines
 from . import database
 from .baseline import Baseline
 from .bench import UNWANTED
+from .calibrate import Calibration
 from .events import Noted, Observer, Progressed
 from .files import CORRECTIONS
 from .inputs import Inputs
@@ -36,11 +37,14 @@ class Computed:
         seconds: Spent by this process.
     """
 
-    def __init__(self, inputs: Inputs, store: Store, measured: Baseline, samples: int, observer: Observer) -> None:
-        """Measured: of this run, for its recorded feeds; samples: how many calibration saw."""
+    def __init__(
+        self, inputs: Inputs, store: Store, measured: Baseline, calibrated: Calibration, observer: Observer
+    ) -> None:
+        """Measured: of this run, for its recorded feeds; calibrated: whose samples are passed over."""
         self._inputs = inputs
         self._store = store
         self._measured = measured
+        self._source = calibrated.source
         self._observer = observer
         self._folder = inputs.out / CORRECTIONS
         self.costs: dict[str, float] = {}
@@ -52,7 +56,7 @@ class Computed:
                 threads=inputs.request.threads,
                 disabled_optimizers=UNWANTED,
             ),
-            samples,
+            calibrated.ranges.samples,
             inputs.request.seed,
             lambda done: observer(Progressed(done)),
         )
@@ -86,14 +90,15 @@ class Computed:
         self._store.put({name: {**held, "folder": str(self._folder.resolve())}})
 
     def _feeds(self) -> Iterable[Feed]:
-        """The calibration samples once more; those of the evaluation are recorded again in a resumed run."""
+        """The calibration samples once more."""
         self._observer(Noted("a pass over the calibration samples, for the corrections of weights and biases"))
-        feeds: Iterable[Feed] | None = self._inputs.evaluation.calibration()
-        if feeds is not None:
-            return feeds
+        return self._source.feeds(self._recording)
+
+    def _recording(self) -> Iterable[Feed]:
+        """Samples of the evaluation itself; in a resumed run they are recorded again."""
         if self._measured.recorder is None:
             self._observer(Noted("evaluating the float model once more, to record calibration samples"))
-            self._measured = baselines.measure(self._inputs, lambda done, total: None, record=True)
+            self._measured = baselines.measure(self._inputs, lambda done, total: None, record=self._source.wanted)
         assert self._measured.recorder is not None
         return self._measured.recorder.feeds()
 

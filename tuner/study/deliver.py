@@ -16,11 +16,13 @@ from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
 from . import evidence, front, heldout, layererrors, selection, verdict
+from .calibrate import CALIBRATION
 from .confirm import Confirmed
 from .diagnosis import Diagnosis
 from .events import PhaseStarted
 from .files import MODEL, RECIPE, model_bytes
 from .heldout import HeldOut
+from .likeness import public
 from .result import Result, Tuned
 from .run import Run
 from .stopping import Ended
@@ -49,6 +51,8 @@ def deliver(
     if found is not None:
         files = _place(run, found)
         said += _checked(inputs.model.path, files["model"])
+    calibration = public(run.store.get(CALIBRATION))
+    said += calibration["warnings"] if calibration else []
     layers = count_layers(inputs.analysis, found.layers if found else {})
     status, why = verdict.judge(found, request.target_drop, inputs.objective, layers, ended.reason, held)
     said += verdict.warnings(found, inputs.objective, request.target_drop)
@@ -81,6 +85,7 @@ def deliver(
         errors=layererrors.analysed(run, found),
         holdout=held.to_json() if held else None,
         diagnosis=diagnosis.to_json() if diagnosis else None,
+        calibration=calibration,
         warnings=tuple(said),
         files=files,
     )
@@ -118,6 +123,9 @@ def _place(run: Run, found: Confirmed) -> dict[str, Path]:
     recipe = recipefile.to_json(
         found.record.recipe, found.candidate, analysis, ranges, inputs.target, inputs.model.fingerprint
     )
+    calibration = run.store.get(CALIBRATION)
+    if calibration and calibration["data_free"]:
+        recipe["data_free"] = calibration["source"]
     partial = inputs.out / f".{RECIPE}.partial"
     partial.write_text(json.dumps(recipe, indent=1) + "\n")
     for path in sorted(found.folder.iterdir(), key=lambda path: path.name == MODEL):

@@ -13,29 +13,37 @@ from ...errors import ChangedInputsError
 
 _REMEDY = "Start anew with --fresh, or give another --out."
 _WORDS = {"model": "the model", "evaluation": "the eval file", "calibration": "the calibration inputs"}
+_SELECTION = "what is asked of calibration (--calibration-samples, --calibration-select, --data-free)"
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """sha256 (hex) of each input; "" where it is not known (yet), which agrees with anything."""
+    """sha256 (hex) of each input; "" where it is not known (yet), which agrees with anything.
+
+    Attributes:
+        selection: Which of the calibration inputs are used, in words; "" for all of them.
+    """
 
     model: str
     evaluation: str
     calibration: str = ""
+    selection: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """A JSON-able form."""
-        return {name: getattr(self, name) for name in _WORDS}
+        """A JSON-able form; equal for equal inputs, so that siblings are known by it."""
+        hashes = {name: getattr(self, name) for name in _WORDS}
+        return {**hashes, "selection": self.selection} if self.selection else hashes
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Fingerprint:
         """The inverse of `to_json`."""
-        return cls(**{name: str(data.get(name, "")) for name in _WORDS})
+        return cls(**{name: str(data.get(name, "")) for name in (*_WORDS, "selection")})
 
     def changed(self, now: Fingerprint) -> list[str]:
         """Words for what differs between this and another."""
         pairs = {word: (getattr(self, name), getattr(now, name)) for name, word in _WORDS.items()}
-        return [word for word, (then, today) in pairs.items() if then and today and then != today]
+        words = [word for word, (then, today) in pairs.items() if then and today and then != today]
+        return words if self.selection == now.selection else [*words, _SELECTION]
 
     def require_same(self, now: Fingerprint, study: str, remedy: str = _REMEDY) -> None:
         """Refuse to go on with other inputs than the study's.
@@ -50,7 +58,7 @@ class Fingerprint:
         """
         words = self.changed(now)
         if words:
-            have = "has" if words == ["the model"] or words == ["the eval file"] else "have"
+            have = "have" if len(words) > 1 or words == [_WORDS["calibration"]] else "has"
             raise ChangedInputsError(
                 f"{' and '.join(words)} {have} changed since the study in {study} began: its scores no longer hold.\n"
                 f"{remedy}"

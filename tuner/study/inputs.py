@@ -105,6 +105,7 @@ def prepare(request: Request) -> Inputs:
             f"--storage must be a URL such as sqlite:///study.db or postgresql://…, but got {request.storage!r}.\n"
             "For a plain folder use --out."
         )
+    request.calibration.check()
     make(request.strategy)  # an unknown name is told before an hour of calibration, not after
     device = resolve(request.device)
     target = profiles.get(request.target)
@@ -175,6 +176,8 @@ def study_name(request: Request, target: Target, bench: Bench, objective: str, i
         rest["holdout"] = request.holdout
     if imported is not None:
         rest["ranges"] = imported.digest
+    if words := request.calibration.words(request.seed):
+        rest["calibration"] = words
     if rest == usual:
         return name
     return f"{name} #{hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]}"

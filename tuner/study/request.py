@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import OptionError
+from .calibrationoptions import CalibrationOptions
 
 OBJECTIVES = ("latency", "size", "ops")
 DROP = "drop"
@@ -122,6 +123,7 @@ class Request:
         per_layer_calibrators: Whether layers may have calibrators of their own.
         warm: recipe.json files whose recipes are scored first.
         ranges: File of activations' ranges that another tool made, None for none.
+        calibration: How many and which samples ranges come from.
         storage: Optuna storage URL, None for `study.db` in the output folder.
         command: The command line as typed, for the study's record.
     """
@@ -149,6 +151,7 @@ class Request:
     per_layer_calibrators: bool = False
     warm: tuple[Path, ...] = ()
     ranges: Path | None = None
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     storage: str | None = None
     study_name: str | None = None
     fresh: bool = False

@@ -48,6 +48,10 @@ class Result:
             int8; empty but for `no_gain`.
         errors: layer, weight, input, local, uncorrected, propagated of each int8 layer of the delivered model: its
             signal-to-noise ratios in decibels (`quantization/errors.py`).
+        calibration: samples, of (how many there were to choose from), source, data_free, selection, repeated, constant,
+            overlap (calibration samples that are evaluation inputs too), evaluation_samples, coverage (how many tensors
+            the evaluation drives out of their calibrated range) and warnings: what ranges come from; None for studies
+            that did not note it.
         warnings: Sentences the user should read.
         files: name → path of what was written (model, recipe, result, report).
     """
@@ -72,6 +76,7 @@ class Result:
     front: tuple[Mapping[str, Any], ...] = ()
     evidence: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[Mapping[str, Any], ...] = ()
+    calibration: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -103,6 +108,7 @@ class Result:
             "front": [dict(point) for point in self.front],
             "evidence": [dict(candidate) for candidate in self.evidence],
             "errors": [dict(layer) for layer in self.errors],
+            "calibration": dict(self.calibration) if self.calibration else None,
             "warnings": list(self.warnings),
         }
 
@@ -134,6 +140,7 @@ class Result:
             front=tuple(data.get("front", ())),
             evidence=tuple(data.get("evidence", ())),
             errors=tuple(data.get("errors", ())),
+            calibration=data.get("calibration"),
             warnings=tuple(data["warnings"]),
             files=files or {},
         )

@@ -76,7 +76,12 @@ def tune(request: Request, observer: Observer = ignore) -> Result:
 
 def _open(inputs: Inputs) -> Store:
     """The study of this request, made or found, after its inputs were compared."""
-    now = Fingerprint(inputs.model.fingerprint, inputs.evaluation.fingerprint, calibration.fingerprint(inputs))
+    now = Fingerprint(
+        inputs.model.fingerprint,
+        inputs.evaluation.fingerprint,
+        calibration.fingerprint(inputs),
+        inputs.request.calibration.words(inputs.request.seed),
+    )
     url = location(inputs)
     require_same(url, inputs, now)
     request = inputs.request
@@ -132,13 +137,13 @@ def _run(inputs: Inputs, store: Store, observer: Observer, clock: Clock) -> Resu
     clock.resume(store.get(SECONDS, {}))
     resumed = _resume(store, observer)
     there = calibration.found(inputs, store)
-    measured = _baseline(inputs, store, observer, clock, record=calibration.needs_reservoir(inputs, there))
+    measured = _baseline(inputs, store, there, observer, clock)
     done = _finished(inputs, store)
     if done is not None:
         observer(Noted("nothing left to do: this study is finished"))
         return done
     calibrated = _calibrate(inputs, store, there, measured, observer, clock)
-    source = Computed(inputs, store, measured, calibrated.ranges.samples, observer)
+    source = Computed(inputs, store, measured, calibrated, observer)
     run = _prepare(inputs, store, measured, calibrated, source, observer, clock, resumed)
     ended = search(run)
     if inputs.bench.simulated and inputs.real is not None:
@@ -162,7 +167,7 @@ def _resume(store: Store, observer: Observer) -> int:
     return there
 
 
-def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock, *, record: bool) -> Baseline:
+def _baseline(inputs: Inputs, store: Store, there: Found, observer: Observer, clock: Clock) -> Baseline:
     """The float model's score: from the study (a few samples checked again), else measured."""
     observer(PhaseStarted("baseline"))
     here = inputs.scored_on
@@ -170,9 +175,10 @@ def _baseline(inputs: Inputs, store: Store, observer: Observer, clock: Clock, *,
     samples = baselines.load_samples(inputs.file(BASELINE_SCORES))
     with clock.part("baseline"):
         complete = known is not None and (samples is not None or known["samples"] is None)
-        if known is not None and complete and not record:
+        if known is not None and complete and not calibration.to_record(inputs, there, needed=True):
             measured = baselines.recheck(inputs, known["metric"], samples, known["seconds"])
         else:
+            record = calibration.to_record(inputs, there, needed=False)
             measured = baselines.measure(inputs, lambda done, total: observer(Progressed(done, total)), record=record)
             if measured.samples is not None:
                 baselines.save_samples(inputs.file(BASELINE_SCORES), measured.samples)
@@ -186,9 +192,8 @@ def _calibrate(
     inputs: Inputs, store: Store, there: Found, measured: Baseline, observer: Observer, clock: Clock
 ) -> Calibration:
     observer(PhaseStarted("calibration"))
-    reservoir = measured.recorder.feeds() if measured.recorder else None
     with clock.part("calibration"):
-        return calibration.calibrate(inputs, store, there, reservoir, lambda done: observer(Progressed(done)), observer)
+        return calibration.calibrate(inputs, store, there, measured, lambda done: observer(Progressed(done)), observer)
 
 
 def _prepare(
@@ -250,7 +255,7 @@ def _on_target(run: Run, calibrated: Calibration, source: Computed, ended: Ended
     assert inputs.real is not None
     inputs = replace(inputs, bench=Bench.on(inputs.real.device, inputs.target, inputs.request.threads))
     run.observer(Noted("scoring the best trials again on the target's own kernels"))
-    measured = baselines.measure(inputs, lambda done, total: run.observer(Progressed(done, total)), record=False)
+    measured = baselines.measure(inputs, lambda done, total: run.observer(Progressed(done, total)), record=0)
     moved = _prepare(inputs, run.store, measured, calibrated, source, run.observer, run.clock, run.resumed)
     on_real_kernels(run, moved)
     if moved.history().best is None and not ended.spent:
