@@ -27,7 +27,8 @@ SYMMETRIES = ("asymmetric", "symmetric")
 GRANULARITIES = ("per_channel", "per_tensor")
 WEIGHT_RANGES = ("minmax", "mse")
 ROUNDINGS = ("nearest", "gptq")
-BIASES = ("off", "on", "empirical")
+EMPIRICAL = "empirical"
+BIASES = ("off", "on", EMPIRICAL)
 PRECISIONS = ("int8", "int16", "int4", "weight8", "fp16", "fp32")
 """What a layer may be: activations and weights of 8 bits (`int8`), activations of 16 and weights of 8 (`int16`), float
 with weights of 4 bits in blocks (`int4`) or of 8 bits (`weight8`), or float."""

@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .base import BIAS, BIASES, ROUNDING, ROUNDINGS, WEIGHT_RANGE, WEIGHT_RANGES, WEIGHTS, History, Outcome, Probe
+from .base import (
+    BIAS,
+    BIASES,
+    EMPIRICAL,
+    ROUNDING,
+    ROUNDINGS,
+    WEIGHT_RANGE,
+    WEIGHT_RANGES,
+    WEIGHTS,
+    History,
+    Outcome,
+    Probe,
+)
 from .recipes import drop_of, holds, int8_in
 from .replay import Procedure, distance, score
 
@@ -23,7 +35,8 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
     best one on, each other one is added that lowers the
     distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency, but a pass
     over the calibration samples and, GPTQ, as much time as several evaluations. So nothing is tried where a probe says
-    that rounding the weights causes less than a quarter of the distance.
+    that rounding the weights causes less than a quarter of the distance. Where biases were corrected and the target is
+    still missed, what they must take back is measured.
 
     Args:
         history: What is known.
@@ -61,5 +74,27 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
         left.remove(name)
     if best == recipe:
         return outcome
-    again = yield from score(best, "correct")
-    return min(again, outcome, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))
+    again = _better(history, (yield from score(best, "correct")), outcome)
+    return (yield from measured(history, again))
+
+
+def measured(history: History, outcome: Outcome) -> Procedure[Outcome]:
+    """Measure what biases must take back, where correcting them helped and the target is still missed.
+
+    It takes some samples of every recipe through the quantized graph, so it is not tried for less.
+
+    Returns:
+        The better of the two outcomes.
+    """
+    space, recipe = history.space, outcome.recipe
+    if holds(history, outcome) or recipe.get(BIAS) != BIASES[1] or EMPIRICAL not in space.offered[BIAS]:
+        return outcome
+    changed = space.canonical(recipe.replace({BIAS: EMPIRICAL}))
+    plain = yield from distance(recipe, "correct")
+    if not (yield from distance(changed, "correct")) < plain * (1.0 - _WORTH):
+        return outcome
+    return _better(history, (yield from score(changed, "correct")), outcome)
+
+
+def _better(history: History, one: Outcome, other: Outcome) -> Outcome:
+    return min(one, other, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .base import LATENCY, Action, History, Outcome, Recipe, Score, Stop
+from .base import LATENCY, UNCORRECTED, Action, History, Outcome, Recipe, Score, Stop
+from .corrections import correct
 from .expectation import Expectation, Priced, priced
 from .front import FLOAT_COST, front, front_of, gain, loss, volume
 from .recipes import Settings, compose, free_glue, int8_in, remembered, settings_of, under
@@ -62,7 +63,7 @@ class Ground:
 
 
 class Pareto:
-    """Screen, probe, sweep λ, refine.
+    """Screen, correct where the target is missed, probe, sweep λ, refine.
 
     The sweep's recipes are the solutions of max Σ(gain − λ·sensitivity), λ from 0 (the cheapest) to ∞ (float), under
     the best settings and the second-best: where the cost is computed, prefixes of the order by sensitivity per share,
@@ -99,7 +100,7 @@ def _prepare(history: History) -> Procedure[Ground]:
     if history.objective == LATENCY:
         return (yield from _by_the_clock(history))
     space = history.space
-    screened = yield from screen(history)
+    screened = yield from _corrected(history, (yield from screen(history)))
     settings = settings_of(screened.outcome.recipe)
     if not space.free_layers:
         return Ground()
@@ -119,7 +120,8 @@ def _by_the_clock(history: History) -> Procedure[Ground]:
     found = yield from fastest(history)
     on = int8_in(found.recipe)
     rewrites = found.clock.settings
-    screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
+    plain = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
+    screened = yield from _corrected(history, plain)
     settings = settings_of(screened.outcome.recipe)
     if not space.free_layers:
         return Ground()
@@ -137,6 +139,16 @@ def _by_the_clock(history: History) -> Procedure[Ground]:
 
     variants = yield from _variants(screened, sweep)
     return Ground(variants, sensitivity, found.clock)
+
+
+def _corrected(history: History, screened: Screened) -> Procedure[Screened]:
+    """What screening found, all of it corrected where it misses the target and corrections help."""
+    outcome = yield from correct(history, screened.outcome, screened.tried)
+    chosen = settings_of(outcome.recipe)
+    corrections = {name: chosen[name] for name in UNCORRECTED if name in chosen}
+    others = ({**settings, **corrections} for settings in screened.ranked)
+    rest = [settings for settings in others if not settings.items() <= chosen.items()]
+    return Screened(outcome, (chosen, *rest), screened.tried)
 
 
 def _variants(screened: Screened, sweep: Callable[[Settings], list[Recipe]]) -> Procedure[tuple[Variant, ...]]:

@@ -8,10 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from .base import LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
+from .base import ACTIVATION_SYMMETRY, CALIBRATOR, LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
 from .dropmodel import DropModel, fit
 from .pruning import singles
-from .recipes import activation_settings, compose, floats_of, glue_of, int8_in, settings_of
+from .recipes import Settings, activation_settings, compose, floats_of, glue_of, int8_in, settings_of
 from .sampling import Sampling
 from .sensitivity import known, order
 
@@ -157,8 +157,8 @@ def _elsewhere(history: History, best: Outcome, sensitivity: Mapping[str, float]
     floats, glue, own = floats_of(space, best.recipe), glue_of(space, best.recipe), settings_of(best.recipe)
     if not floats:
         return None
-    probed = [
-        (history.probes.get(("distance", compose(space, settings)), math.inf), place, settings)
+    probed = [  # the best one's corrections, rewrites and layers' calibrators go along
+        (history.probes.get(("distance", compose(space, settings)), math.inf), place, {**own, **_activations(settings)})
         for place, settings in enumerate(activation_settings(space))
     ]
     reach = _AS_GOOD * min(value for value, _, _ in probed)
@@ -168,6 +168,10 @@ def _elsewhere(history: History, best: Outcome, sensitivity: Mapping[str, float]
         if settings != own and value <= reach and value < math.inf and recipe not in history.scored:
             return recipe
     return None
+
+
+def _activations(settings: Settings) -> Settings:
+    return {name: settings[name] for name in (CALIBRATOR, ACTIVATION_SYMMETRY) if name in settings}
 
 
 def _upto(size: int, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .base import History, Probe, Recipe, Space
+from .base import BIAS, BIASES, EMPIRICAL, History, Probe, Recipe, Space
 from .recipes import Settings, compose, floats_of, price, remembered, settings_of
 from .replay import Procedure
 
@@ -110,7 +110,9 @@ class _Asked:
 
 
 def _asked(space: Space, settings: Settings, mode: Mode) -> _Asked:
-    """Remembered: a replay asks for it at every step."""
+    """Remembered: a replay asks for it at every step. Biases measured for each recipe anew are too dear for probes."""
+    if settings.get(BIAS) == EMPIRICAL and BIASES[1] in space.offered[BIAS]:
+        settings = {**settings, BIAS: BIASES[1]}
     return remembered(space, (mode, tuple(settings.items())), lambda: _asked_anew(space, settings, mode))
 
 

@@ -4,11 +4,16 @@ import dataclasses
 from types import MappingProxyType
 
 import pytest
-from autoquant.strategies import base
+from autoquant.strategies import base, informed
+from autoquant.strategies.arms import arms_of
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.base import Score, Space
 from autoquant.strategies.corrections import correct
-from autoquant.strategies.recipes import activation_settings, compose, floats_of
+from autoquant.strategies.informed import Informed
+from autoquant.strategies.pareto import Pareto
+from autoquant.strategies.recipes import activation_settings, compose, floats_of, settings_of
+from autoquant.strategies.replay import replay
+from autoquant.strategies.sensitivity import known
 
 from tests.strategies.simulator import Problem, check_contract, make_space, run
 from tests.strategies.test_parts import follow
@@ -25,12 +30,14 @@ class Correctable(Problem):
 
     effect = MappingProxyType({base.ROUNDING: 0.5, base.BIAS: 0.8, base.WEIGHT_RANGE: 1.3})
 
+    measured = 0.9  # biases measured instead of computed: nearly of as little use
+
     def _scale(self, recipe):
         scale = super()._scale(recipe)
         for name, factor in self.effect.items():
-            if recipe[name] == OF_EACH[name][1]:
+            if recipe[name] != OF_EACH[name][0]:
                 scale *= factor
-        return scale
+        return scale * (self.measured if recipe[base.BIAS] == base.EMPIRICAL else 1.0)
 
 
 def correctable(**problem) -> Correctable:
@@ -50,6 +57,62 @@ def test_what_lowers_the_distance_is_combined_and_scored_once():
     assert scored == [found.recipe]
     assert found.recipe == first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: "on"})
     assert found.drop < problem.target
+
+
+class Measurable(Correctable):
+    """Biases are worth measuring."""
+
+    measured = 0.5
+
+
+def measurable(**problem) -> Measurable:
+    return Measurable(with_corrections(make_space(12, seed=4)), seed=4, **problem)
+
+
+def test_biases_are_measured_where_correcting_them_helped_but_not_enough():
+    problem = measurable(total=4.0)
+    first = start(problem)
+    found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert scored == [
+        first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: "on"}),
+        first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: base.EMPIRICAL}),
+    ]
+    assert found.recipe == scored[1]
+    assert found.drop < problem.target
+
+
+@pytest.mark.parametrize("how", ["enough", "useless", "worse", "not offered", "no bias"])
+def test_biases_are_not_measured_otherwise(how):
+    problem = measurable(total=2.0 if how == "enough" else 4.0)
+    if how == "useless":
+        problem.measured = 0.995
+    if how == "no bias":
+        problem.effect = {**Correctable.effect, base.BIAS: 1.0}
+    if how == "not offered":
+        problem.space = Space(problem.space.choices, {**problem.space.offered, base.BIAS: ("off", "on")}, {})
+    if how == "worse":
+        problem.measured = 1.1
+    first = start(problem)
+    found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert all(recipe[base.BIAS] != base.EMPIRICAL for recipe in (*scored, found.recipe))
+
+
+def test_sensitivities_are_probed_with_biases_that_cost_nothing():
+    problem = measurable(total=6.0)
+    asked = []
+
+    class Watched(Measurable):
+        def measure(self, kind, recipe):
+            asked.append(recipe)
+            return super().measure(kind, recipe)
+
+    done = run(Watched(problem.space, seed=4, total=6.0), Auto(), max_trials=20)
+    bisected = [trial for trial in done.history.trials if trial.phase == "bisect"]
+    assert all(trial.recipe[base.BIAS] == base.EMPIRICAL for trial in bisected)
+    assert bisected
+    measured = [recipe for recipe in asked if recipe[base.BIAS] == base.EMPIRICAL]
+    assert len(measured) == 1
+    assert known(done.history, settings_of(bisected[0].recipe))
 
 
 def test_nothing_is_asked_where_the_target_holds_or_nothing_is_on_offer():
@@ -135,6 +198,45 @@ def test_what_still_misses_falls_back_from_the_corrected_recipe(objective):
     assert bisected
     assert all(trial.recipe[base.ROUNDING] == "gptq" for trial in bisected)
     assert done.best is not None
+
+
+@pytest.mark.parametrize("strategy", [Informed, Pareto])
+@pytest.mark.parametrize("objective", ["ops", "latency"])
+def test_the_other_strategies_correct_too_and_go_on_from_there(strategy, objective):
+    problem = correctable(objective=objective, total=3.0)
+    done = run(problem, strategy(), max_trials=14)
+    corrected = [trial for trial in done.history.trials if trial.recipe[base.ROUNDING] == "gptq"]
+    assert corrected[0].phase == "correct"
+    assert len(corrected) > 0.5 * len(done.history.trials)
+    assert done.best is not None
+    assert done.best.recipe[base.ROUNDING] == "gptq"
+    plain = run(
+        Correctable(make_plain(problem.space), seed=4, objective=objective, total=3.0), strategy(), max_trials=14
+    )
+    assert plain.best is None or done.best.cost < plain.best.cost
+    check_contract(strategy, correctable(total=3.0, jitter=0.2, objective=objective), max_trials=8)
+
+
+def make_plain(space: Space) -> Space:
+    return Space(space.choices, {**space.offered, **{name: (of[0],) for name, of in OF_EACH.items()}}, space.shares)
+
+
+def test_trials_count_for_the_settings_they_were_made_with():
+    problem = correctable(total=3.0)
+    done = run(problem, Informed(), max_trials=6)
+    probed = replay(informed._probe(done.history), done.history)
+    found = arms_of(problem.space, probed, done.history.trials)
+    drawn = [place for place, trial in zip(found, done.history.trials, strict=True) if trial.phase == "search"]
+    assert drawn
+    assert None not in (found[0], *drawn)
+
+
+def test_a_corrected_recipe_keeps_its_corrections_under_other_settings():
+    problem = correctable(total=6.0, mismatch=0.5, jitter=0.3)
+    done = run(problem, Auto(), max_trials=60)
+    exchanged = [trial for trial in done.history.trials if trial.phase == "exchange"]
+    assert exchanged
+    assert all(trial.recipe[base.ROUNDING] == "gptq" for trial in exchanged)
 
 
 @pytest.mark.parametrize("objective", ["ops", "latency"])
