@@ -41,6 +41,7 @@ def tune(
     keep_float: Sequence[str] = (),
     only: Sequence[str] = (),
     fix: Mapping[str, str] | None = None,
+    precisions: Sequence[str] = (),
     per_layer_calibrators: bool = False,
     warm: Sequence[str | Path] = (),
     ranges: str | Path | None = None,
@@ -67,6 +68,7 @@ def tune(
         patience: Trials without improvement that end the search, None for the strategy's own number.
         race: Stop a trial as soon as its samples show, at confidence 1 − `alpha`, that it cannot hold the target.
         holdout: Part of the samples, as `"20%"` or 0.2, kept from the search for one final confirmation.
+        precisions: What a layer may be, float aside, as `("int8", "int4")`; by default what target and objective offer.
         warm: recipe.json files whose recipes are scored first (`--from`).
         ranges: File of activations' ranges that another tool made (`--ranges`).
         calibration_samples: How many samples ranges come from, None for all of `calibration()`, without one 200.
@@ -102,6 +104,7 @@ def tune(
         keep_float=tuple(keep_float),
         only=tuple(only),
         fix=dict(fix or {}),
+        precisions=tuple(precisions),
         per_layer_calibrators=per_layer_calibrators,
         warm=tuple(Path(path) for path in warm),
         ranges=None if ranges is None else Path(ranges),

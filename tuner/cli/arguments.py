@@ -156,3 +156,19 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     """The positional STUDY and the option that picks one of several in it."""
     parser.add_argument("study", metavar="STUDY", help="a .autoquant folder, a study.db or a storage URL")
     parser.add_argument("--study-name", metavar="NAME", help="which study, where the storage holds several")
+
+
+def precisions(text: str) -> tuple[str, ...]:
+    """`int8,int4,fp32`, as `--precisions` takes it; whether the target has them is told later.
+
+    Raises:
+        argparse.ArgumentTypeError: No such precision, or none.
+    """
+    from ...strategies.base import PRECISIONS
+
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [word for word in words if word not in PRECISIONS]
+    if unknown or not words:
+        found = unknown[0] if unknown else text
+        raise argparse.ArgumentTypeError(f"must be some of {', '.join(PRECISIONS)}, but got {found!r}")
+    return words

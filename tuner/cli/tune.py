@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..study.request import Request, TargetDrop, fraction
 from . import calibration
-from .arguments import Subparsers, duration, natural, objective, positive, setting
+from .arguments import Subparsers, duration, natural, objective, positive, precisions, setting
 
 DESCRIPTION = """\
 Search for the fastest quantized model that keeps the metric.
@@ -105,6 +105,15 @@ def add_parser(subparsers: Subparsers) -> None:
     )
 
     search.add_argument(
+        "--precisions",
+        type=precisions,
+        default=(),
+        metavar="P,…",
+        help="what a layer may be, float aside: int8, int16 (activations of 16 bits, target qnn), int4, weight8 "
+        "(weights alone on 4 or 8 bits: small, not faster); default what the target runs, for the objective size int4 "
+        "and weight8 too; for one layer --fix layer/NAME=int4",
+    )
+    search.add_argument(
         "--per-layer-calibrators",
         action="store_true",
         help="let layers have calibrators of their own (searches longer)",
@@ -131,7 +140,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
     where = parser.add_argument_group("where it runs")
     where.add_argument("--device", default="auto", metavar="D", help="where trials are scored: auto, cpu, cuda, cuda:1")
-    where.add_argument("--target", default="auto", metavar="T", help="what the model is for: auto, cpu, cuda, tensorrt")
+    where.add_argument(
+        "--target", default="auto", metavar="T", help="what the model is for: auto, cpu, cuda, tensorrt, qnn"
+    )
     where.add_argument("--threads", type=positive, metavar="N", help="threads of a session; default the runtime's")
 
     study = parser.add_argument_group("the study")
@@ -175,6 +186,7 @@ def request(args: argparse.Namespace) -> Request:
         keep_float=tuple(args.keep_float),
         only=tuple(args.only),
         fix=fix,
+        precisions=args.precisions,
         per_layer_calibrators=args.per_layer_calibrators,
         warm=tuple(args.warm),
         ranges=args.ranges,

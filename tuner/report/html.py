@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ...strategies.base import LAYER
+from ...strategies.base import LAYER, PRECISIONS
 from ..study.front import among
 from ..study.request import TargetDrop
 from ..study.trial import TrialRecord
@@ -115,8 +115,8 @@ def _tiles(result: Mapping[str, Any], target: TargetDrop) -> str:
         change(write.size(before), write.size(after)),
         write.smaller(before, after),
     )
-    floats = ", ".join(f"{layers[name]} {name}" for name in ("fp16", "fp32") if layers.get(name))
-    tile("layers on integers", f'{layers.get("int8", 0)}<span class="from"> of {layers.get("total", 0)}</span>', floats)
+    others = ", ".join(f"{layers[name]} {name}" for name in PRECISIONS[1:] if layers.get(name))
+    tile("layers on integers", f'{layers.get("int8", 0)}<span class="from"> of {layers.get("total", 0)}</span>', others)
     return f'<section class="tiles">{"".join(tiles)}</section>'
 
 

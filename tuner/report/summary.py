@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ...strategies.base import PRECISIONS
 from ..study.files import DATABASE
 from ..study.request import TargetDrop
 from ..study.result import Result
@@ -159,7 +160,7 @@ def trials_sentence(result: Result) -> str:
 
 
 def _others(result: Result) -> str:
-    parts = [f"{result.layers[name]} {name}" for name in ("fp16", "fp32") if result.layers.get(name)]
+    parts = [f"{result.layers[name]} {name}" for name in PRECISIONS[1:] if result.layers.get(name)]
     return ", ".join(parts)
 
 

@@ -14,6 +14,7 @@ from ...strategies.base import (
     CALIBRATOR,
     UNCORRECTED,
     WEIGHT_GRANULARITY,
+    WEIGHT_ONLY,
     WEIGHT_SYMMETRY,
     Recipe,
 )
@@ -99,6 +100,8 @@ def settings(recipe: Recipe) -> str:
     parts = [" ".join(activation), f"weights {' '.join(weights)}" if weights else ""]
     glue = recipe.glue("int8")
     parts.append(f"glue {', '.join(glue)}" if glue else "")
+    others = {precision: len(recipe.layers(precision)) for precision in ("int16", *WEIGHT_ONLY)}
+    parts += [f"{write.many(number, 'layer')} {precision}" for precision, number in others.items() if number]
     corrections = [name for name, off in UNCORRECTED.items() if recipe.get(name, off) != off]
     parts += [f"{name.split('/')[-1]} {recipe[name]}" for name in corrections]
     return ", ".join(part for part in parts if part)

@@ -15,6 +15,7 @@ from ...evaluators.machine import versions
 from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
+from ..quantization.kernels import count
 from . import evidence, front, heldout, layererrors, selection, verdict
 from .calibrate import CALIBRATION
 from .confirm import Confirmed
@@ -94,8 +95,7 @@ def deliver(
 def count_layers(analysis: Analysis, ran: Mapping[str, str]) -> dict[str, int]:
     """Compute layers of the float model by the precision they run in; what is not named runs in float."""
     total = len(analysis.layers) + sum(refusal.op_type in (*COMPUTE, *RECURRENT) for refusal in analysis.refusals)
-    counts = {precision: sum(value == precision for value in ran.values()) for precision in ("int8", "fp16")}
-    return {"total": total, **counts, "fp32": total - sum(counts.values())}
+    return count(ran, total)
 
 
 def count_trials(run: Run, found: Confirmed | None, others: float = 0.0) -> dict[str, float]:

@@ -26,6 +26,7 @@ from ..quantization.records.ranges import Imported, read
 from ..targets import profiles
 from ..targets.base import Target
 from .bench import Bench
+from .offers import check as check_precisions
 from .request import Objective, Request, fraction
 from .warm import check as check_warm
 
@@ -109,6 +110,7 @@ def prepare(request: Request) -> Inputs:
     make(request.strategy)  # an unknown name is told before an hour of calibration, not after
     device = resolve(request.device)
     target = profiles.get(request.target)
+    check_precisions(request.precisions, target)
     bench = Bench.on(device, target, request.threads)
     real = Bench.of_target(target, request.threads)
     objective = Objective.parse(request.objective or ("latency" if real else "ops"))
@@ -170,6 +172,8 @@ def study_name(request: Request, target: Target, bench: Bench, objective: str, i
         "only": [],
         "fix": {},
     }
+    if request.precisions:
+        rest["precisions"] = sorted(request.precisions)
     if request.per_layer_calibrators:
         rest["per_layer_calibrators"] = True
     if request.holdout is not None:

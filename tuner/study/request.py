@@ -120,6 +120,7 @@ class Request:
         patience: Trials without improvement that end the search, None for the strategy's own number.
         holdout: Part of the evaluation's samples that is kept from the search, above 0 and below 1; None for none.
         fix: Parameter → the one choice it keeps.
+        precisions: What a layer may be, float aside; empty for what the target and the objective offer.
         per_layer_calibrators: Whether layers may have calibrators of their own.
         warm: recipe.json files whose recipes are scored first.
         ranges: File of activations' ranges that another tool made, None for none.
@@ -148,6 +149,7 @@ class Request:
     keep_float: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     fix: Mapping[str, str] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ()
     per_layer_calibrators: bool = False
     warm: tuple[Path, ...] = ()
     ranges: Path | None = None

@@ -34,8 +34,8 @@ class Result:
         why: One sentence for a person: why this status.
         latency: baseline_ms, tuned_ms, speedup, speedup_ci, device, threads, input_shapes, rewrites_only (speedup and
             speedup_ci of the same rewrites in float; None where they change nothing); None where not timed.
-        layers: total, int8, fp16, fp32: compute layers of the float model; int8 = ran on integer kernels in the
-            delivered file under default session options.
+        layers: total, int8, fp16, fp32, and where they occur int16, int4, weight8: compute layers of the float model;
+            int8 = ran on integer kernels in the delivered file under default session options.
         holdout: fraction, samples, baseline, metric, drop, drop_ci, holds: the delivered model on the samples that the
             search never saw; None without `--holdout`.
         diagnosis: findings, advice (sentences) and checks (figures): why nothing on integers holds the target; None

@@ -21,6 +21,7 @@ from ...strategies.base import (
     GRANULARITIES,
     IMPORTED,
     INHERIT,
+    INTEGER_ACTIVATIONS,
     LAYER,
     OP,
     PRECISIONS,
@@ -29,8 +30,11 @@ from ...strategies.base import (
     ROUNDING,
     ROUNDINGS,
     SYMMETRIES,
+    TABLE,
+    TABLE_PRECISIONS,
     UNCORRECTED,
     WEIGHT_GRANULARITY,
+    WEIGHT_ONLY,
     WEIGHT_RANGE,
     WEIGHT_RANGES,
     WEIGHT_SYMMETRY,
@@ -38,6 +42,7 @@ from ...strategies.base import (
 )
 from ..graph.analysis import Analysis, Layer
 from ..targets.base import Target
+from .offers import QUANTIZED, offer, offer_table, why_not
 
 _SHOWN = 5
 
@@ -56,6 +61,9 @@ def build_space(
     rewrites: Sequence[str] = (),
     doubtful: Collection[str] = (),
     imported: bool = False,
+    objective: str = "",
+    precisions: Sequence[str] = (),
+    unweighted: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Space:
     """All parameters of a study and what the target and the options leave open.
 
@@ -69,14 +77,18 @@ def build_space(
         calibrated: Tensors that have a range. What reads or writes another one (an untaken branch, say) stays float.
         faulty: Names of layers that the builder refuses.
         keep_float: Regular expressions. A layer whose name matches one (`re.search`) stays float, and its group
-            with it. One that begins with `op/` is matched against `op/<type>` and keeps glue float.
+            with it. One that begins with `op/` is matched against `op/<type>` and keeps glue float, one that begins
+            with `table/` likewise tables.
         only: Regular expressions. Only what matches one may be int8; of a group all layers must match. Glue is then
-            float unless an expression beginning with `op/` matches it.
+            float unless an expression beginning with `op/` matches it, as tables are without one for `table/`.
         fix: Parameter → the one choice it keeps. `layer/<name>` may name any layer of a group.
         rewrites: Names of the rewrites that change the model; `analysis` is then `Variants.union`.
         doubtful: Those of them that stay off unless the search finds them worth it.
         imported: Whether ranges come from a file: then `imported` is one more calibrator, the first. (A study of such
             ranges has a name of its own, so that its parameters' choices stay the same.)
+        objective: As for `offer`, as `precisions` (its `asked`) and `unweighted`.
+        precisions: Of `--precisions`.
+        unweighted: Precision of weights alone → layer name → why it cannot have it.
         per_layer_calibrators: Whether a layer may have a calibrator of its own; `fix` may give it one in any case.
 
     Raises:
@@ -86,8 +98,8 @@ def build_space(
     """
     groups = analysis.groups
     glue = _glue_types(analysis, target, calibrated)
-    kept = _matching(keep_float, "--keep-float", analysis.layers, glue)
-    selected = _matching(only, "--only", analysis.layers, glue) if only else None
+    kept = _matching(keep_float, "--keep-float", analysis, glue)
+    selected = _matching(only, "--only", analysis, glue) if only else None
 
     calibrators = (IMPORTED, *CALIBRATORS) if imported else CALIBRATORS
     choices: dict[str, tuple[str, ...]] = {**GLOBAL_CHOICES, CALIBRATOR: calibrators}
@@ -112,23 +124,39 @@ def build_space(
         wanted = name not in kept and (selected is None or name in selected)
         offered[name] = GLUE_PRECISIONS if possible and wanted else ("fp32",)
     possible_layers = 0
+    can_be: dict[str, tuple[str, ...]] = {}
     for group, members in groups.items():
         name = LAYER + group
         choices[name] = PRECISIONS
-        possible = all(_runs_on_integers(layer, target, calibrated) and layer.name not in faulty for layer in members)
-        possible_layers += possible
+        found = offer(
+            members,
+            target,
+            objective=objective,
+            asked=precisions,
+            calibrated=calibrated,
+            faulty=faulty,
+            unweighted=unweighted,
+        )
+        possible_layers += not QUANTIZED.isdisjoint(found.usual)
+        can_be[name] = found.possible
         wanted = not any(layer.name in kept for layer in members)
         wanted = wanted and (selected is None or all(layer.name in selected for layer in members))
-        precisions = _among(target.precisions, PRECISIONS)
-        if not (possible and wanted):
-            precisions = tuple(precision for precision in precisions if precision != "int8")
-        offered[name] = precisions or ("fp32",)
+        offered[name] = tuple(value for value in found.usual if wanted or value not in QUANTIZED)
+    for table in analysis.tables:
+        name = TABLE + table.name
+        choices[name] = TABLE_PRECISIONS
+        can_be[name] = offer_table(target, objective="size").possible
+        usual = offer_table(target, objective=objective, asked=precisions).usual
+        wanted = name not in kept and (selected is None or name in selected)
+        offered[name] = usual if wanted else ("fp32",)
     for group in groups:
         name = CALIBRATOR_OF + group
         choices[name] = (INHERIT, *calibrators)
-        chosen = per_layer_calibrators and "int8" in offered[LAYER + group]
+        chosen = per_layer_calibrators and not set(INTEGER_ACTIVATIONS).isdisjoint(offered[LAYER + group])
         offered[name] = choices[name] if chosen else (INHERIT,)
-    weighted = any(layer.weight is not None and "int8" in offered[LAYER + layer.group] for layer in analysis.layers)
+    weighted = any(
+        layer.weight is not None and not QUANTIZED.isdisjoint(can_be[LAYER + layer.group]) for layer in analysis.layers
+    )
     if not weighted:  # nothing to round better
         offered |= {name: (off,) for name, off in UNCORRECTED.items()}
     if not possible_layers:
@@ -136,8 +164,8 @@ def build_space(
             f"the model has no layer that can be quantized for the target {target.name} "
             f"(found {len(analysis.layers)} compute layers).\n`autoquant inspect` says why, operator by operator."
         )
-    _fix(fix or {}, choices, offered, groups, target)
-    if not any("int8" in offered[LAYER + group] for group in groups):
+    _fix(fix or {}, choices, offered, can_be, groups, target, unweighted or {})
+    if all(QUANTIZED.isdisjoint(offered[LAYER + group]) for group in groups):
         raise OptionError(
             f"--keep-float, --only and --fix leave none of the {possible_layers} quantizable layers to quantize.\n"
             "Loosen them; `autoquant inspect` lists the layers."
@@ -158,13 +186,6 @@ def _among(preferred: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
     return tuple(value for value in preferred if value in known)
 
 
-def _runs_on_integers(layer: Layer, target: Target, calibrated: Collection[str]) -> bool:
-    if "int8" not in target.precisions or layer.op_type not in target.layers:
-        return False
-    needed = [*layer.inputs, *([layer.output] if target.layers[layer.op_type] else [])]
-    return all(tensor in calibrated for tensor in needed)
-
-
 def _glue_types(analysis: Analysis, target: Target, calibrated: Collection[str]) -> dict[str, bool]:
     """Glue operator type → whether any operator of it can be int8, in order of first appearance."""
     found: dict[str, bool] = {}
@@ -174,21 +195,25 @@ def _glue_types(analysis: Analysis, target: Target, calibrated: Collection[str])
     return found
 
 
-def _matching(patterns: Sequence[str], option: str, layers: Sequence[Layer], glue: Collection[str]) -> set[str]:
-    """Layer names, and `op/<type>`, that match any of the expressions."""
+def _matching(patterns: Sequence[str], option: str, analysis: Analysis, glue: Collection[str]) -> set[str]:
+    """Layer names, `op/<type>` and `table/<name>` that match any of the expressions."""
     found: set[str] = set()
     for pattern in patterns:
         try:
             expression = re.compile(pattern)
         except re.error as error:
             raise OptionError(f"{option} must be a regular expression, but got {pattern!r}: {error}") from None
-        names = [OP + op for op in glue] if pattern.removeprefix("^").startswith(OP) else [la.name for la in layers]
+        names = [layer.name for layer in analysis.layers]
+        if pattern.removeprefix("^").startswith(OP):
+            names = [OP + op for op in glue]
+        elif pattern.removeprefix("^").startswith(TABLE):
+            names = [TABLE + table.name for table in analysis.tables]
         matches = {name for name in names if expression.search(name)}
         if not matches:
             some = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
             raise OptionError(
                 f"{option} {pattern!r} matches none of {len(names)} names ({some or 'there are none'}).\n"
-                "`autoquant inspect` lists them all; glue is matched by `op/<type>`."
+                "`autoquant inspect` lists them all; glue is matched by `op/<type>`, a table by `table/<name>`."
             )
         found |= matches
     return found
@@ -198,10 +223,12 @@ def _fix(
     fix: Mapping[str, str],
     choices: Mapping[str, tuple[str, ...]],
     offered: dict[str, tuple[str, ...]],
+    can_be: Mapping[str, tuple[str, ...]],
     groups: Mapping[str, Sequence[Layer]],
     target: Target,
+    unweighted: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Narrow `offered` to the fixed choices, in place."""
+    """Narrow `offered` to the fixed choices, in place. What is not usual (`can_be`) can be fixed too."""
     group_of = {
         prefix + layer.name: prefix + group
         for prefix in (LAYER, CALIBRATOR_OF)
@@ -217,10 +244,14 @@ def _fix(
             raise OptionError(f"--fix names no parameter of this model: {given!r}.\nNear it: {', '.join(near)}")
         if value not in choices[name]:
             raise OptionError(f"--fix {given} must be one of {', '.join(choices[name])}, but got {value!r}.")
-        if value not in offered[name] and not name.startswith(CALIBRATOR_OF):
+        unusual = value in WEIGHT_ONLY and value in can_be.get(name, ())
+        if value not in offered[name] and not unusual and not name.startswith(CALIBRATOR_OF):
+            why = why_not(value, groups.get(name.removeprefix(LAYER), ()), unweighted)
             raise OptionError(
-                f"--fix {given}={value} is not to be had here: the target {target.name} and the other options leave "
-                f"{', '.join(offered[name])}."
+                f"--fix {given}={value} is not to be had here: "
+                + (f"{why}." if why else f"the target {target.name} and the other options leave")
+                + (" There are: " if why else " ")
+                + f"{', '.join(offered[name])}."
             )
         if fixed.get(name, value) != value:
             raise OptionError(f"--fix {given}={value} contradicts {fixed[name]} for another layer of its group.")

@@ -96,6 +96,8 @@ def _open(inputs: Inputs) -> Store:
         fix=request.fix,
         per_layer_calibrators=request.per_layer_calibrators,
         imported=inputs.imported is not None,
+        objective=inputs.objective,
+        precisions=request.precisions,
     )
     return Store.create(
         url,
@@ -222,6 +224,9 @@ def _prepare(
         fix=request.fix,
         per_layer_calibrators=request.per_layer_calibrators,
         imported=inputs.imported is not None,
+        objective=inputs.objective,
+        precisions=request.precisions,
+        unweighted=builder.unweighted,
     )
     rewritten = builder.builder({REWRITE + name: "on" for name in inputs.variants.names})
     space = replace(space, borders=borders(rewritten.analysis, rewritten.ranges.shapes))
@@ -272,6 +277,7 @@ def _rules(inputs: Inputs) -> dict[str, Any]:
         "keep_float": sorted(request.keep_float),
         "only": sorted(request.only),
         "fix": dict(sorted(request.fix.items())),
+        "precisions": sorted(request.precisions) or None,
         "max_trials": request.max_trials,
         "stop": None if request.stop == "best" else request.stop,
         "patience": request.patience,

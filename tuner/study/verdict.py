@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ...evaluators.base import Latency
 from ...evaluators.stopwatch import BUSY
+from ...strategies.base import INTEGER_ACTIVATIONS, WEIGHT_ONLY
 from .confirm import Confirmed
 from .heldout import HeldOut
 from .request import TargetDrop
@@ -51,8 +52,9 @@ def judge(
             "nothing that holds the target is faster than the float model beyond noise: the best runs at "
             f"{_speed(tried)}; keep the float model{written}"
         )
-    if layers["int8"] < LEAST_SHARE * layers["total"]:
-        few = f"only {layers['int8']} of {layers['total']} layers run on integers in the best that holds the target"
+    integers = sum(layers.get(precision, 0) for precision in (*INTEGER_ACTIVATIONS, *WEIGHT_ONLY))
+    if integers < LEAST_SHARE * layers["total"]:
+        few = f"only {integers} of {layers['total']} layers run on integers in the best that holds the target"
         if faster:
             return "no_gain", (
                 f"{few}, but the float graph rewritten runs at {_speed(found.latency)} of the file given, losing "
