@@ -74,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.data_free:
         return _without_data(args)
+    if args.input_range is not None or args.input_shape:
+        raise OptionError(
+            "--input-range and --input-shape are for inputs that are made up: each goes with --data-free."
+        )
     if args.recipe is None and args.ranges is None:
         raise OptionError(
             "nothing says how to quantize.\nName a recipe.json with --recipe, or ranges with --ranges; or --data-free."

@@ -13,6 +13,7 @@ from ...strategies.base import REWRITE
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
 from ..calibration.identity import Met
+from ..calibration.inputshift import Profile
 from ..calibration.ranges import Ranges
 from ..quantization.records.ranges import without
 from . import feeds as kept
@@ -122,14 +123,15 @@ def calibrate(
         return Calibration(ranges, *samples, source)
     _say(source, observer)
     wanted = inputs_of_file(inputs.model.path)
-    sampler, met = kept.Sampler(wanted, inputs.request.seed), Met(wanted, constants=True)
-    feeds = _watched(sampler.watch(source.feeds(lambda: measured.recorder.feeds() if measured.recorder else ())), met)
+    sampler, met, profile = kept.Sampler(wanted, inputs.request.seed), Met(wanted, constants=True), Profile(wanted)
+    given = source.feeds(lambda: measured.recorder.feeds() if measured.recorder else ())
+    feeds = _watched(sampler.watch(given), met, profile)
     if saved is None:
         tensors = _tensors(inputs)
         statistics = collect(source.model, tensors, feeds, open_session=opener(inputs), progress=progress)
         ranges = compute_ranges(statistics)
         _unsteady(store, source.content or sampler.fingerprint, observer)
-        described = about(inputs, source, ranges, tensors, met, measured)
+        described = about(inputs, source, ranges, tensors, met, profile, measured)
         for warning in described["warnings"]:
             observer(Noted(warning, warning=True))
     else:
@@ -165,11 +167,12 @@ def _say(source: Samples, observer: Observer) -> None:
         observer(Noted(f"data-free calibration: samples {source.source}"))
 
 
-def _watched(feeds: Iterable[Feed], met: Met) -> Iterator[Feed]:
+def _watched(feeds: Iterable[Feed], met: Met, profile: Profile) -> Iterator[Feed]:
     """The feeds unchanged, those that are any taken note of."""
     for feed in feeds:
         if isinstance(feed, Mapping) and feed:
             met.add(feed)
+            profile.add(feed)
         yield feed
 
 

@@ -12,6 +12,7 @@ from ...evaluators.base import Feed
 from ...evaluators.feeds import batch_of, inputs_of_file
 from ..calibration.collect import collect
 from ..calibration.identity import Met
+from ..calibration.inputshift import Profile, Shift, shift
 from ..calibration.mismatch import Mismatch, mismatch
 from ..calibration.ranges import Ranges
 from .baseline import Baseline
@@ -27,7 +28,13 @@ _NOTABLE = 0.1
 
 
 def about(
-    inputs: Inputs, source: Samples, ranges: Ranges, tensors: Sequence[str], met: Met, measured: Baseline
+    inputs: Inputs,
+    source: Samples,
+    ranges: Ranges,
+    tensors: Sequence[str],
+    met: Met,
+    profile: Profile,
+    measured: Baseline,
 ) -> dict[str, Any]:
     """The `calibration` of result.json.
 
@@ -36,19 +43,25 @@ def about(
         ranges: What they gave.
         tensors: What was calibrated.
         met: The samples that went by.
+        profile: Their inputs' means and deviations.
         measured: The float model's score, with what its evaluation fed where that was watched.
     """
     seen = measured.seen
     overlap = None
     if seen is not None and not source.data_free:
         overlap = met.total - met.repeated if source.recorded else len(met.digests & seen.digests)
-    found = None
+    found, moved = None, None
     if measured.recorder is not None and seen is not None and not source.recorded:
         few = list(_first(measured.recorder.feeds(), inputs, min(COMPARED, max(1, int(_PART * seen.total)))))
         if few:
             collected = collect(inputs.model, tensors, few, open_session=opener(inputs))
             names = tuple(value.name for value in inputs.model.proto.graph.input)
             found = mismatch(collected, ranges, names)
+            theirs = Profile(inputs_of_file(inputs.model.path))
+            for feed in few:
+                theirs.add(feed)
+            moved = shift(profile.values, theirs.values, inputs.request.seed)
+    unlike = (found is not None and found.unlike(ranges.samples)) or (moved is not None and moved.notable)
     chosen = source.chosen
     return {
         "samples": ranges.samples,
@@ -60,8 +73,10 @@ def about(
         "constant": met.constant,
         "overlap": overlap,
         "evaluation_samples": None if seen is None else len(seen.digests),
-        "coverage": None if found is None else {**found.to_json(), "unlike": found.unlike(ranges.samples)},
-        "warnings": [*_quality(source, met), *_unlike(source, ranges.samples, found)],
+        "coverage": None
+        if found is None
+        else {**found.to_json(), "input_shift": None if moved is None else moved.distance, "unlike": unlike},
+        "warnings": [*_quality(source, met), *_unlike(source, ranges.samples, found, moved)],
         "chosen": None if chosen is None else chosen.to_json(),
     }
 
@@ -85,11 +100,15 @@ def _quality(source: Samples, met: Met) -> list[str]:
     return said
 
 
-def _unlike(source: Samples, calibrated: int, found: Mismatch | None) -> list[str]:
+def _unlike(source: Samples, calibrated: int, found: Mismatch | None, moved: Shift | None) -> list[str]:
     """A warning where the evaluation feeds other data."""
-    if found is None or not found.unlike(calibrated):
+    if found is None:
         return []
-    if found.outside >= found.narrow:
+    if not found.unlike(calibrated):
+        if moved is None or not moved.notable:
+            return []
+        how = f"its inputs' mean or contrast lies {moved.distance:.2g} deviations away"
+    elif found.outside >= found.narrow:
         how = (
             f"in {found.outside} of {found.tensors} tensors its values lie beyond the calibrated range "
             f"({found.worst}: {100 * found.beyond:.2g}% of them, up to {found.reach:.3g} times as far)"

@@ -147,6 +147,7 @@ def test_balanced_is_for_classifiers(tmp_path: Path) -> None:
     [
         ('255 * data["x"][i : i + 6]', "feeds other data than calibration saw"),
         ('data["x"][i : i + 6] / 255', "feeds other data than calibration saw"),
+        ('data["x"][i : i + 6] / 4 + 2', "feeds other data than calibration saw"),
         ('data["x"][[0, 1, 2]]', "only 3 different calibration samples"),
         ('data["x"][[i, i + 1, *range(48, 52)]]', "repeat others"),
         ('np.concatenate([data["x"][i : i + 4], np.ones((2, 3, 16, 16), np.float32)])', "a single value throughout"),
