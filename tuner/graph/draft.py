@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from .index import subgraphs
-from .tensors import is_stub, put
+from .tensors import data_of, is_stub, put
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Draft:
 
     def value(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The data of an initializer."""
-        return self.weights[tensor.name] if is_stub(tensor) else numpy_helper.to_array(tensor)
+        return data_of(tensor, self.weights)
 
     def replace_value(self, tensor: onnx.TensorProto, array: np.ndarray) -> None:
         """Give an initializer other data of the same type and shape."""

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from .model import Model
-from .tensors import is_stub
+from .tensors import data_of
 
 _ALWAYS = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Sqrt", "ReduceL1", "ReduceL2", "Softplus")
 _OF_FIRST = (
@@ -44,4 +43,4 @@ def nonnegative(model: Model) -> frozenset[str]:
 
 
 def _value(tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    return weights[tensor.name] if is_stub(tensor) else numpy_helper.to_array(tensor)
+    return data_of(tensor, weights)

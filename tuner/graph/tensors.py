@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -30,6 +32,11 @@ def stub(name: str, array: np.ndarray) -> onnx.TensorProto:
     )
     tensor.external_data.add(key="location", value=STUB_LOCATION)
     return tensor
+
+
+def data_of(tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Data of an initializer, kept in the graph or beside it."""
+    return np.asarray(weights[tensor.name] if is_stub(tensor) else numpy_helper.to_array(tensor))
 
 
 def is_stub(tensor: onnx.TensorProto) -> bool:

@@ -272,6 +272,8 @@ class Corrections:
 
     def chained(self, chain: Chain) -> tuple[Mapping[str, np.ndarray], Mapping[str, str]]:
         """Layer → what empirical correction takes from its bias, float64 [channels]; and key → file of the result."""
+        if not chain.layers:
+            return {}, {}
         key = _key("empirical", chain.name)
         if key not in self._chains:
             wanted = Wanted(key, self._model, chain.layers[0].name, chain=chain)

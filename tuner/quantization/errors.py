@@ -7,23 +7,21 @@ before it is float; the *propagated* one is what arrives there in the quantized 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, numpy_helper
 
 from ...evaluators.base import Feed
+from ..calibration.collect import OpenSession, with_outputs
 from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
-from ..graph.tensors import is_stub, put
+from ..graph.tensors import data_of, put
 from .candidate import Candidate, Quantization
 
 _CEILING = 120.0
-
-Opener = Callable[[onnx.ModelProto, Mapping[str, np.ndarray]], ort.InferenceSession]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,6 @@ class LayerError:
         weight: Of its weight as rounded, None without a constant one.
         input: Of what it reads, quantized there; the lower one of two.
         local: Of its output, by its own weight and inputs alone.
-        uncorrected: The same without the recipe's corrections; None where it has none.
         propagated: Of its output in the quantized model; None where nothing reads it in float.
     """
 
@@ -43,7 +40,6 @@ class LayerError:
     weight: float | None
     input: float | None
     local: float | None
-    uncorrected: float | None
     propagated: float | None
 
 
@@ -74,7 +70,7 @@ class _Observed:
 
     weight: float | None = None
     inputs: dict[str, _Sums] = field(default_factory=dict)
-    local: dict[int, _Sums] = field(default_factory=dict)
+    local: _Sums = field(default_factory=_Sums)
     propagated: _Sums = field(default_factory=_Sums)
 
 
@@ -82,9 +78,9 @@ def measure(
     model: Model,
     analysis: Analysis,
     candidate: Candidate,
-    forms: Sequence[Candidate],
+    simulated: Candidate,
     feeds: Iterable[Feed],
-    open_session: Opener,
+    open_session: OpenSession,
 ) -> tuple[LayerError, ...]:
     """The errors of every layer that is int8, in graph order.
 
@@ -92,24 +88,19 @@ def measure(
         model: The float model, rewritten as the candidate is.
         analysis: Of that model.
         candidate: As it runs.
-        forms: The recipe simulated (`Builder.build(…, simulate=True)`) and, where it corrects anything, the same
-            without corrections.
+        simulated: The recipe as `Builder.build(…, simulate=True)` makes it.
         feeds: Samples; their activations are held one feed at a time.
-        open_session: Of a skeleton and its weights, its float kernels left float.
+        open_session: As for `collect`, float kernels left float.
     """
     layers = [layer for layer in analysis.layers if candidate.layers.get(layer.name) == "int8"]
     graph = _Beside(model)
-    places = {
-        (layer.name, number): output
-        for number, form in enumerate(forms)
-        for layer, output in graph.copies(layers, form, str(number))
-    }
+    places = {layer.name: output for layer, output in graph.copies(layers, simulated)}
     observed = {layer.name: _Observed(weight=graph.weights_ratio.get(layer.name)) for layer in layers}
     read = [name for layer in layers for name in (*layer.inputs, layer.output)]
     present = {name for node in candidate.proto.graph.node for name in node.output}
     common = [layer.output for layer in layers if layer.output in present]
-    beside = open_session(*graph.finished([*read, *places.values()]))
-    running = open_session(*_with_outputs(candidate.proto, candidate.weights, common))
+    beside = open_session(with_outputs(graph.proto, [*read, *places.values()]), weights=graph.weights)
+    running = open_session(with_outputs(candidate.proto, common), weights=candidate.weights)
     for feed in feeds:
         exact = _run(beside, feed, [*read, *places.values()])
         exact |= {name: np.asarray(value) for name, value in feed.items()}
@@ -120,10 +111,8 @@ def measure(
                 made = candidate.quantization.get(name)
                 if made is not None:
                     seen.inputs.setdefault(name, _Sums()).add(exact[name], rounded(exact[name], made))
-            for number in range(len(forms)):
-                output = places.get((layer.name, number))
-                if output is not None:
-                    seen.local.setdefault(number, _Sums()).add(exact[layer.output], exact[output])
+            if layer.name in places:
+                seen.local.add(exact[layer.output], exact[places[layer.name]])
             if layer.output in found:
                 seen.propagated.add(exact[layer.output], found[layer.output])
     return tuple(_error(layer, observed[layer.name]) for layer in layers)
@@ -139,13 +128,11 @@ def rounded(values: np.ndarray, made: Quantization) -> np.ndarray:
 
 def _error(layer: Layer, seen: _Observed) -> LayerError:
     inputs = [ratio for sums in seen.inputs.values() if (ratio := sums.ratio) is not None]
-    local = [sums.ratio for _, sums in sorted(seen.local.items())]
     return LayerError(
         layer=layer.name,
         weight=seen.weight,
         input=min(inputs, default=None),
-        local=local[0] if local else None,
-        uncorrected=local[1] if len(local) > 1 else None,
+        local=seen.local.ratio,
         propagated=seen.propagated.ratio,
     )
 
@@ -154,14 +141,15 @@ class _Beside:
     """The float graph, with quantized copies of its layers beside them that read its own tensors."""
 
     def __init__(self, model: Model) -> None:
-        self._proto = onnx.ModelProto()
-        self._proto.CopyFrom(model.proto)
-        self._weights = dict(model.weights)
+        self.proto = onnx.ModelProto()
+        self.proto.CopyFrom(model.proto)
+        self.weights = dict(model.weights)
         self._model = model
         self._pairs: dict[str, str] = {}
+        self._constants: set[str] = set()
         self.weights_ratio: dict[str, float | None] = {}
 
-    def copies(self, layers: Iterable[Layer], form: Candidate, prefix: str) -> list[tuple[Layer, str]]:
+    def copies(self, layers: Iterable[Layer], form: Candidate) -> list[tuple[Layer, str]]:
         """Add a copy of each layer, tail included, as a simulated form has it; with the names of their outputs."""
         nodes = {node.name: node for node in form.proto.graph.node}
         constants = {tensor.name: tensor for tensor in form.proto.graph.initializer}
@@ -176,10 +164,10 @@ class _Beside:
                 assert node is not None
                 copy = onnx.NodeProto()
                 copy.CopyFrom(node)
-                copy.name = self._fresh(f"{prefix}/{layer.name}/{original.op_type}")
+                copy.name = self._fresh(f"{layer.name}/{original.op_type}")
                 for position, name in enumerate(node.input):
                     if name in constants:
-                        copy.input[position] = self._constant(prefix, constants[name], form.weights)
+                        copy.input[position] = self._constant(constants[name], form.weights)
                     elif original.input[position] in names:
                         copy.input[position] = names[original.input[position]]
                     elif original.input[position] in form.quantization and original is floats[layer.node]:
@@ -187,16 +175,12 @@ class _Beside:
                     else:
                         copy.input[position] = original.input[position]
                 for position, name in enumerate(original.output):
-                    names[name] = copy.output[position] = self._fresh(f"{prefix}/{name}")
-                self._proto.graph.node.append(copy)
-                if original is floats[layer.node] and prefix == "0":
+                    names[name] = copy.output[position] = self._fresh(name)
+                self.proto.graph.node.append(copy)
+                if original is floats[layer.node]:
                     self._rate(layer, node, constants, form)
             found.append((layer, names[layer.output]))
         return found
-
-    def finished(self, outputs: Iterable[str]) -> tuple[onnx.ModelProto, Mapping[str, np.ndarray]]:
-        """The graph with these tensors as outputs, and its weights."""
-        return _with_outputs(self._proto, self._weights, outputs)
 
     def _rate(
         self, layer: Layer, node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], form: Candidate
@@ -205,13 +189,13 @@ class _Beside:
             return
         sums = _Sums()
         stored = next(t for t in self._model.proto.graph.initializer if t.name == layer.weight)
-        sums.add(_data(stored, self._model.weights), _data(constants[node.input[layer.weight_input]], form.weights))
+        sums.add(data_of(stored, self._model.weights), data_of(constants[node.input[layer.weight_input]], form.weights))
         self.weights_ratio[layer.name] = sums.ratio
 
-    def _constant(self, prefix: str, tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> str:
-        name = self._fresh(f"{prefix}/{tensor.name}")
-        if name not in self._weights and all(known.name != name for known in self._proto.graph.initializer):
-            put(self._proto.graph, self._weights, name, _data(tensor, weights))
+    def _constant(self, tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> str:
+        name = self._fresh(tensor.name)
+        if name not in self._constants:
+            self._constants.add(put(self.proto.graph, self.weights, name, data_of(tensor, weights)))
         return name
 
     def _pair(self, tensor: str, quantization: Mapping[str, Quantization]) -> str:
@@ -219,10 +203,10 @@ class _Beside:
         if tensor not in self._pairs:
             made, stem = quantization[tensor], self._fresh(tensor)
             scale, zero = f"{stem}/scale", f"{stem}/zero"
-            put(self._proto.graph, self._weights, scale, np.asarray(made.scale, np.float32))
-            put(self._proto.graph, self._weights, zero, np.asarray(made.zero_point, made.dtype))
+            put(self.proto.graph, self.weights, scale, np.asarray(made.scale, np.float32))
+            put(self.proto.graph, self.weights, zero, np.asarray(made.zero_point, made.dtype))
             quantized, self._pairs[tensor] = f"{stem}/q", f"{stem}/dq"
-            nodes = self._proto.graph.node
+            nodes = self.proto.graph.node
             nodes.add(op_type="QuantizeLinear", input=[tensor, scale, zero], output=[quantized])
             nodes.add(op_type="DequantizeLinear", input=[quantized, scale, zero], output=[self._pairs[tensor]])
         return self._pairs[tensor]
@@ -230,23 +214,6 @@ class _Beside:
     @staticmethod
     def _fresh(name: str) -> str:
         return f"autoquant/beside/{name}"
-
-
-def _data(tensor: onnx.TensorProto, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.asarray(weights[tensor.name] if is_stub(tensor) else numpy_helper.to_array(tensor))
-
-
-def _with_outputs(
-    proto: onnx.ModelProto, weights: Mapping[str, np.ndarray], names: Iterable[str]
-) -> tuple[onnx.ModelProto, Mapping[str, np.ndarray]]:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    present = {value.name for value in (*copy.graph.output, *copy.graph.input)}
-    for name in dict.fromkeys(names):
-        if name not in present:
-            value = copy.graph.output.add(name=name)
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    return copy, weights
 
 
 def _run(session: ort.InferenceSession, feed: Feed, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ...strategies.base import BIAS, LAYER, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
+from ...strategies.base import BIAS, EMPIRICAL, LAYER, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
 from ..graph.analysis import Layer
 from ..targets.base import Target
 from . import blocks
@@ -93,7 +93,7 @@ class Mended:
         """
         if not self.biases:
             return None
-        if self._recipe[BIAS] == "empirical":
+        if self._recipe[BIAS] == EMPIRICAL:
             if self._chained is None:
                 self._chained, record = self._corrections.chained(self._chain())
                 self.files |= record

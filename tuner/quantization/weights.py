@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from ..graph.model import Model
-from ..graph.tensors import is_stub
+from ..graph.tensors import data_of
 from . import blocks, scales
 from .scales import QuantizedWeight
 from .weightrange import least_error
@@ -76,7 +76,7 @@ class Weights:
         """Data of a constant."""
         if name not in self._floats:
             tensor = self._tensors[name]
-            self._floats[name] = self._data[name] if is_stub(tensor) else numpy_helper.to_array(tensor)
+            self._floats[name] = data_of(tensor, self._data)
         return self._floats[name]
 
     def largest(self, name: str) -> float:

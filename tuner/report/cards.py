@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ..study.request import TargetDrop
 from . import claims
 from . import format as write
+from .errors import columns, noisiest
 
 _OPEN_UP_TO = 20
 
@@ -36,33 +36,21 @@ def certificate(held: Mapping[str, Any] | None, target: TargetDrop) -> str:
 
 def errors(layers: Sequence[Mapping[str, Any]]) -> str:
     """What quantization does to each int8 layer, the noisiest output first. Empty without any."""
-    corrected = any(layer["uncorrected"] is not None for layer in layers)
-    heads = ("layer", "weight", "input", "output alone", *(["uncorrected"] if corrected else []), "output in the model")
+    shown = columns(ordered := noisiest(layers))
     rows = [
-        (
-            f"<code>{escape(layer['layer'])}</code>",
-            write.decibels(layer["weight"]),
-            write.decibels(layer["input"]),
-            write.decibels(layer["local"]),
-            *([write.decibels(layer["uncorrected"])] if corrected else []),
-            write.decibels(layer["propagated"]),
-        )
-        for layer in noisiest(layers)
+        (f"<code>{escape(layer['layer'])}</code>", *(cells[place] for cells in shown.values()))
+        for place, layer in enumerate(ordered)
     ]
     if not rows:
         return ""
     return _card(
         "What quantization does to each layer",
         "Signal to quantization noise on the probe samples; 6 dB are one bit. <em>Output alone</em>: all before the "
-        "layer in float; <em>in the model</em>: with everything the layers before it add.",
-        heads,
+        "layer in float; <em>in the model</em>: with everything the layers before it add; <em>+</em>: what that "
+        "correction alone gains over none.",
+        ("layer", *shown),
         rows,
     )
-
-
-def noisiest(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The layers' errors, the output with the most noise of its own first."""
-    return sorted(layers, key=lambda layer: math.inf if layer["local"] is None else layer["local"])
 
 
 def front(points: Sequence[Mapping[str, Any]], target: TargetDrop, number: int | None) -> str:

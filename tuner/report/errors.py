@@ -1,8 +1,9 @@
-"""The errors of a study's layers, for a terminal."""
+"""The errors of a study's layers: their columns, for the page and for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,10 +12,34 @@ from rich.table import Table
 from rich.text import Text
 
 from . import format as write
-from .cards import noisiest
 
 _NOISY = 20.0
 """Decibels below which an output is marked: a tenth of its amplitude is noise."""
+IN_THE_MODEL = "in the model"
+
+
+def noisiest(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The layers' errors, the output with the most noise of its own first."""
+    return sorted(layers, key=lambda layer: math.inf if layer["local"] is None else layer["local"])
+
+
+def columns(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Heading → a cell for each layer: its ratios, and what each correction of the recipe gained alone.
+
+    Args:
+        layers: As `study.layererrors.analysed`, in the order of the cells.
+    """
+    found = {
+        "weight": [write.decibels(layer["weight"]) for layer in layers],
+        "input": [write.decibels(layer["input"]) for layer in layers],
+        "output alone": [write.decibels(layer["local"]) for layer in layers],
+    }
+    if any(layer["uncorrected"] is not None for layer in layers):
+        found["uncorrected"] = [write.decibels(layer["uncorrected"]) for layer in layers]
+    for name in dict.fromkeys(name for layer in layers for name in layer.get("corrections", {})):
+        gains = [layer.get("corrections", {}).get(name, {}).get("gain") for layer in layers]
+        found[f"+{name.rpartition('/')[2]}"] = [_gain(gain) for gain in gains]
+    return found | {IN_THE_MODEL: [write.decibels(layer["propagated"]) for layer in layers]}
 
 
 def table(found: Mapping[str, Any]) -> RenderableType:
@@ -23,17 +48,19 @@ def table(found: Mapping[str, Any]) -> RenderableType:
     Args:
         found: As `study.layererrors.of_study`.
     """
-    layers = found["layers"]
-    corrected = any(layer["uncorrected"] is not None for layer in layers)
+    layers = noisiest(found["layers"])
+    shown = columns(layers)
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     rows.add_column("layer", overflow="fold")
-    heads = ["weight", "input", "output alone", *(["uncorrected"] if corrected else []), "in the model"]
-    for head in heads:
+    for head in shown:
         rows.add_column(head, justify="right", no_wrap=True)
-    for layer in noisiest(layers):
-        shown = [layer["weight"], layer["input"], layer["local"]]
-        shown += [layer["uncorrected"]] if corrected else []
-        rows.add_row(layer["layer"], *(write.decibels(value) for value in shown), _marked(layer["propagated"]))
+    for place, layer in enumerate(layers):
+        marked = layer["propagated"] is not None and layer["propagated"] < _NOISY
+        cells = [
+            Text(cells[place], style="yellow" if marked and head == IN_THE_MODEL else "")
+            for head, cells in shown.items()
+        ]
+        rows.add_row(layer["layer"], *cells)
     return Group(
         Text.assemble(
             (f"Trial {found['trial']}", "bold"),
@@ -43,5 +70,5 @@ def table(found: Mapping[str, Any]) -> RenderableType:
     )
 
 
-def _marked(value: float | None) -> Text:
-    return Text(write.decibels(value), style="yellow" if value is not None and value < _NOISY else "")
+def _gain(value: float | None) -> str:
+    return write.MISSING if value is None else f"{value:+.1f} dB"

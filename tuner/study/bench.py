@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from ...evaluators.device import CPU, CPU_PROVIDER, Device
@@ -44,9 +46,15 @@ class Bench:
 
     def open(self, candidate: Candidate, profile_prefix: Path | None = None) -> ort.InferenceSession:
         """A session of a candidate, with a profile of it under way where a prefix says where to write it."""
+        return self.open_graph(candidate.skeleton(), weights=candidate.weights, profile_prefix=profile_prefix)
+
+    def open_graph(
+        self, model: bytes, *, weights: Mapping[str, np.ndarray], profile_prefix: Path | None = None
+    ) -> ort.InferenceSession:
+        """A session of a serialized skeleton and its weights."""
         return open_session(
-            candidate.skeleton(),
-            weights=candidate.weights,
+            model,
+            weights=weights,
             device=self.device,
             threads=self.threads,
             disabled_optimizers=UNWANTED if self.simulated else (),

@@ -16,9 +16,8 @@ from ...evaluators.distance import outputs
 from ...evaluators.distances import KINDS
 from ...evaluators.profiling import kernel_times
 from ...evaluators.racing import Stopped
-from ...evaluators.session import open_session
 from ...evaluators.stopwatch import Stopwatch
-from ...strategies.base import BIAS, LATENCY, UNCORRECTED, WEIGHTS, Profile, Recipe
+from ...strategies.base import BIAS, BIASES, EMPIRICAL, LATENCY, WEIGHTS, Profile, Recipe
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..quantization import halves
@@ -27,7 +26,7 @@ from ..quantization.cost import ops
 from ..quantization.errors import LayerError, measure
 from ..quantization.variants import Builders
 from .baseline import Baseline
-from .bench import UNWANTED, Bench
+from .bench import Bench
 from .inputs import Inputs
 from .racing import Racer
 from .timing import profiled
@@ -38,9 +37,6 @@ PRECISION = 0.01
 """A trial is timed until half the interval of its speedup is this part of it, at most 31 pairs."""
 _PROBE_PAIRS = 15
 """Of a latency probe: the model that learns of it is no more exact."""
-_TIMINGS = 6
-_AGREES = 0.05
-_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,29 +206,21 @@ class Executor:
 
     def compare(self, session: ort.InferenceSession, pairs: int, precision: float = 0.0, beat: float = 0.0) -> Latency:
         """Time a session of the target's kernels against the float file's, in alternation."""
-        assert self._inputs.real is not None
+        return self._watch.compare(session, pairs=pairs, precision=precision, beat=beat)
+
+    def settled(self, session: ort.InferenceSession, pairs: int, expected: float | None) -> Latency:
+        """Time a session of the target's kernels as often as it takes; see `Stopwatch.settled`."""
+        return self._watch.settled(session, pairs=pairs, expected=expected)
+
+    @property
+    def _watch(self) -> Stopwatch:
+        """Made when first asked for: it holds a session of the float file."""
         if self._stopwatch is None:
+            assert self._inputs.real is not None
             same = self._inputs.real == self._inputs.bench
             timer = self._baseline.session if same else self._inputs.real.open_file(self._inputs.model.path)
             self._stopwatch = Stopwatch(timer, self._timed)
-        return self._stopwatch.compare(session, pairs=pairs, precision=precision, beat=beat)
-
-    def settled(self, session: ort.InferenceSession, pairs: int, expected: float | None) -> Latency:
-        """Time a session until a timing agrees with an earlier one: what is delivered must not rest on a disturbance.
-
-        Args:
-            session: Of the target's kernels.
-            pairs: Of each timing.
-            expected: The speedup that the search measured, None where it did not.
-        """
-        seen = [] if expected is None else [expected]
-        for _ in range(_TIMINGS):
-            latency = self.compare(session, pairs=pairs)
-            if not seen or any(abs(latency.speedup / speedup - 1.0) < _AGREES for speedup in seen):
-                break
-            seen.append(latency.speedup)
-            time.sleep(_PAUSE)
-        return latency
+        return self._stopwatch
 
     def slowdown(self, latency: Latency) -> float:
         """How much slower the float model ran in a timing than at its calmest."""
@@ -252,7 +240,8 @@ class Executor:
         reference = self._floats()
         try:
             if kind == WEIGHTS:
-                return self.distance(self.open_simulated(self.halves(recipe)[0]))
+                rounded = halves.weights_only(self._builder.build(recipe, simulate=True))
+                return self.distance(self.open_simulated(rounded))
             measure = KINDS[kind]
             if self._last is None or self._last[0] != recipe:
                 bench = self._inputs.bench
@@ -264,30 +253,28 @@ class Executor:
 
     def _latency(self, recipe: Recipe, beat: float | None) -> float:
         try:
-            latency = self.time(recipe, None, beat, _PROBE_PAIRS)
+            latency = self.time(_clocked(recipe), None, beat, _PROBE_PAIRS)
         except (EvaluationError, ModelError):
             return math.inf
         return 1.0 / latency.speedup if latency else math.inf
 
-    def errors(self, recipe: Recipe) -> tuple[LayerError, ...]:
-        """Signal-to-noise ratios of each int8 layer on the probe samples (`quantization/errors.py`)."""
+    def errors(self, recipe: Recipe, builders: Builders | None = None) -> tuple[LayerError, ...]:
+        """Signal-to-noise ratios of each int8 layer on the probe samples (`quantization/errors.py`).
+
+        Args:
+            recipe: The recipe.
+            builders: That build it, by default those that build the trials.
+        """
         bench = self._inputs.real or self._inputs.bench
-        plain = recipe.replace({name: choice for name, choice in UNCORRECTED.items() if name in recipe})
-        forms = [self._builder.build(form, simulate=True) for form in dict.fromkeys((recipe, plain))]
-        builder = self._builder.builder(recipe)
+        builders = builders or self._builder
+        builder = builders.builder(recipe)
         return measure(
             builder.model,
             builder.analysis,
-            self.candidate(recipe, bench),
-            forms,
+            builders.build(recipe, simulate=bench.simulated),
+            builders.build(recipe, simulate=True),
             self._probes,
-            lambda proto, weights: open_session(
-                proto.SerializeToString(),
-                weights=weights,
-                device=bench.device,
-                threads=bench.threads,
-                disabled_optimizers=UNWANTED,
-            ),
+            replace(bench, simulated=True).open_graph,
         )
 
     def profile(self, recipe: Recipe) -> Profile | None:
@@ -295,7 +282,7 @@ class Executor:
         real = self._inputs.real
         if real is None:
             return None
-        candidate = self.candidate(recipe, real)
+        candidate = self.candidate(_clocked(recipe), real)
         float_graph = self._builder.builder(recipe)
         try:
             kernels = kernel_times(lambda prefix: real.open(candidate, profile_prefix=prefix), self._timed)
@@ -308,6 +295,11 @@ class Executor:
         if self._reference is None:
             self._reference = outputs(self._baseline.session, self._probes)
         return self._reference
+
+
+def _clocked(recipe: Recipe) -> Recipe:
+    """The recipe as it is timed: biases measured for it alone would cost samples, and take no other time."""
+    return recipe.replace({BIAS: BIASES[1]}) if recipe.get(BIAS) == EMPIRICAL else recipe
 
 
 def _int8(candidate: Candidate) -> int:

@@ -46,8 +46,8 @@ class Result:
             drop to the least cost; empty but for an objective with `,drop`.
         evidence: trial, cost, speedup, speedup_ci, drop, holds, int8_layers of the cheapest candidates with anything in
             int8; empty but for `no_gain`.
-        errors: layer, weight, input, local, uncorrected, propagated of each int8 layer of the delivered model: its
-            signal-to-noise ratios in decibels (`quantization/errors.py`).
+        errors: layer, weight, input, local, propagated, uncorrected, corrections of each int8 layer of the delivered
+            model: its signal-to-noise ratios in decibels, and what each correction gains alone (`layererrors.py`).
         calibration: samples, of (how many there were to choose from), source, data_free, selection, repeated, constant,
             overlap (calibration samples that are evaluation inputs too), evaluation_samples, coverage (how many tensors
             the evaluation drives out of their calibrated range) and warnings: what ranges come from; None for studies

@@ -1,10 +1,12 @@
 """Signal-to-noise ratios of layers, against what numpy finds on its own."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import BIAS, LAYER, ROUNDING, UNCORRECTED, WEIGHT_RANGE
+from autoquant.strategies.base import LAYER, WEIGHT_RANGE
 from autoquant.tuner.quantization.candidate import Quantization
 from autoquant.tuner.quantization.errors import LayerError, measure, rounded
 from hypothesis import given
@@ -15,15 +17,14 @@ from tests import zoo
 from tests.tuner.quantization.building import Case, case, zoo_case
 
 
-def errors(made: Case, recipe, plain=None) -> dict[str, LayerError]:
-    forms = [made.builder.build(form, simulate=True) for form in (recipe, plain) if form is not None]
+def errors(made: Case, recipe) -> dict[str, LayerError]:
     found = measure(
         made.model,
         made.analysis,
         made.builder.build(recipe),
-        forms,
+        made.builder.build(recipe, simulate=True),
         made.feeds,
-        lambda proto, weights: open_session(proto.SerializeToString(), weights=weights, threads=1),
+        partial(open_session, threads=1),
     )
     return {error.layer: error for error in found}
 
@@ -59,7 +60,6 @@ def test_a_layer_by_itself_against_numpy(tmp_path):
     assert found.input == pytest.approx(decibels(x, seen), abs=0.01)
     assert found.local == pytest.approx(decibels(x @ weight, seen @ stands_for), abs=0.05)
     assert found.propagated == pytest.approx(found.local, abs=0.2)
-    assert found.uncorrected is None
 
 
 @pytest.mark.parametrize("name", sorted(set(zoo.ALL) - {"nothing_net"}))
@@ -87,16 +87,13 @@ def test_only_what_is_int8_is_measured_and_alone_it_propagates_its_own_error():
     assert error.propagated < error.local + 0.5
 
 
-def test_what_corrections_change_is_shown():
+def test_a_range_of_least_error_shows_in_the_weight():
     made = zoo_case("conv_net")
-    recipe = made.recipe().replace({WEIGHT_RANGE: "mse", ROUNDING: "nearest", BIAS: "off"})
-    found = errors(made, recipe, recipe.replace(UNCORRECTED))
-    assert all(error.uncorrected is not None for error in found.values())
-    plain = errors(made, recipe.replace(UNCORRECTED))
-    for name, error in found.items():
-        assert error.uncorrected == pytest.approx(plain[name].local, abs=1e-6)
+    plain, clipped = (errors(made, made.recipe().replace({WEIGHT_RANGE: range_of})) for range_of in ("minmax", "mse"))
+    for name, error in clipped.items():
         if error.weight is not None:
-            assert error.weight >= plain[name].weight - 1e-6  # its range has the least error
+            assert error.weight >= plain[name].weight - 1e-6
+    assert any(error.weight is not None and error.weight > plain[name].weight for name, error in clipped.items())
 
 
 @given(

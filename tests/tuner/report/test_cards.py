@@ -44,6 +44,15 @@ def test_the_errors_of_layers_the_noisiest_first() -> None:
     assert cards.errors(()) == ""
 
 
+def test_what_each_correction_gained_has_a_column() -> None:
+    plain = {"layer": "a", "weight": 46.2, "input": 30.0, "local": 35.0, "uncorrected": 31.0, "propagated": 20.0}
+    gains = {"correction/bias": {"gain": 3.14}, "weight/range": {"gain": -0.25}}
+    words = read(cards.errors([{**plain, "corrections": gains}, {**plain, "corrections": {}}]))
+    assert "+bias +range" in words
+    assert "+3.1 dB -0.2 dB" in words
+    assert "+bias" not in read(cards.errors([plain]))  # of a study from before
+
+
 def test_nothing_to_show_is_no_card() -> None:
     assert cards.certificate(None, TARGET) == cards.certificate(of(), TARGET) == ""
     assert cards.front((), TARGET, None) == cards.evidence((), TARGET) == ""

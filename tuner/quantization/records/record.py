@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ...graph.analysis import Analysis, Layer
 from ...graph.index import GraphIndex
 from ...graph.model import Model
-from ...graph.tensors import is_stub
+from ...graph.tensors import data_of
 from ..candidate import Candidate
 
 FLOATS = ("fp32", "fp16")
@@ -200,7 +199,7 @@ def _constants(candidate: Candidate) -> Callable[[str, Kind], TensorRecord | Non
 
     def value(name: str) -> np.ndarray:
         tensor = index.initializers[name]
-        return candidate.weights[name] if is_stub(tensor) else numpy_helper.to_array(tensor)
+        return data_of(tensor, candidate.weights)
 
     def find(name: str, kind: Kind) -> TensorRecord | None:
         producer = index.producer.get(name)
