@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .base import LAYER, ROUNDING, ROUNDINGS, WEIGHT_ONLY, WEIGHT_RANGE, WEIGHT_RANGES, History, Outcome, Recipe, Space
+from .base import (
+    LAYER,
+    ROUNDING,
+    ROUNDINGS,
+    TABLE,
+    WEIGHT_ONLY,
+    WEIGHT_RANGE,
+    WEIGHT_RANGES,
+    History,
+    Outcome,
+    Recipe,
+    Space,
+)
 from .recipes import drop_of, holds
 from .replay import Procedure, distance, score
 
@@ -23,9 +35,10 @@ _BETTER = ({WEIGHT_RANGE: WEIGHT_RANGES[1]}, {ROUNDING: ROUNDINGS[1]})
 
 
 def squeezable(space: Space) -> bool:
-    """Whether any layer may have its weights alone on integers."""
+    """Whether any layer may have its weights alone on integers, or any table be there."""
     return any(
-        name.startswith(LAYER) and not set(WEIGHT_ONLY).isdisjoint(values) for name, values in space.offered.items()
+        name.startswith((LAYER, TABLE)) and not set(WEIGHT_ONLY).isdisjoint(values)
+        for name, values in space.offered.items()
     )
 
 
@@ -52,11 +65,11 @@ def squeeze(history: History, start: Outcome) -> Procedure[Outcome]:
 
 
 def _open(history: History, recipe: Recipe, precision: str) -> list[str]:
-    """The layers that would gain from a precision."""
+    """The layers and tables that would gain from a precision."""
     return [
         name
         for name, offered in history.space.offered.items()
-        if name.startswith(LAYER) and precision in offered and _gain(history, recipe, name, precision) > 0
+        if name.startswith((LAYER, TABLE)) and precision in offered and _gain(history, recipe, name, precision) > 0
     ]
 
 

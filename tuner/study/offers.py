@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import OptionError
-from ...strategies.base import INTEGER_ACTIVATIONS, PRECISIONS, WEIGHT_ONLY
+from ...strategies.base import INTEGER_ACTIVATIONS, PRECISIONS, TABLE_PRECISIONS, WEIGHT_ONLY
 from ..graph.analysis import Layer
 from ..targets.base import Target
 
@@ -68,6 +68,13 @@ def offer(
     possible = tuple(value for value in _ORDER if value in {*own, *alone, _FLOAT})
     wanted = {*asked, _FLOAT} if asked else {*own, *(alone if objective == "size" else ()), _FLOAT}
     return Offer(tuple(value for value in possible if value in wanted), possible)
+
+
+def offer_table(target: Target, *, objective: str = "", asked: Sequence[str] = ()) -> Offer:
+    """What a table may be: float first, since only the metric tells whether 8 bits do; see `offer`."""
+    alone = tuple(value for value in TABLE_PRECISIONS if value in target.weight_only.get("Gather", ()))
+    wanted = set(asked) if asked else {*(alone if objective == "size" else ())}
+    return Offer((_FLOAT, *(value for value in alone if value in wanted)), (*alone, _FLOAT))
 
 
 def check(asked: Sequence[str], target: Target) -> None:

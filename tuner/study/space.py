@@ -149,6 +149,13 @@ def build_space(
         usual = offer_table(target, objective=objective, asked=precisions).usual
         wanted = name not in kept and (selected is None or name in selected)
         offered[name] = usual if wanted else ("fp32",)
+    for table in analysis.tables:
+        name = TABLE + table.name
+        choices[name] = TABLE_PRECISIONS
+        can_be[name] = offer_table(target, objective="size").possible
+        usual = offer_table(target, objective=objective, asked=precisions).usual
+        wanted = name not in kept and (selected is None or name in selected)
+        offered[name] = usual if wanted else ("fp32",)
     for group in groups:
         name = CALIBRATOR_OF + group
         choices[name] = (INHERIT, *calibrators)
