@@ -14,6 +14,8 @@ WEIGHT_SYMMETRY = "weight/symmetry"
 WEIGHT_RANGE = "weight/range"
 ROUNDING = "correction/rounding"
 BIAS = "correction/bias"
+EQUALIZATION = "correction/equalization"
+SMOOTH = "correction/smooth"
 OP = "op/"
 LAYER = "layer/"
 TABLE = "table/"
@@ -29,6 +31,8 @@ WEIGHT_RANGES = ("minmax", "mse")
 ROUNDINGS = ("nearest", "gptq")
 EMPIRICAL = "empirical"
 BIASES = ("off", "on", EMPIRICAL)
+EQUALIZATIONS = ("off", "on")
+SMOOTHS = ("off", "0.5", "auto")
 PRECISIONS = ("int8", "int16", "int4", "weight8", "fp16", "fp32")
 """What a layer may be: activations and weights of 8 bits (`int8`), activations of 16 and weights of 8 (`int16`), float
 with weights of 4 bits in blocks (`int4`) or of 8 bits (`weight8`), or float."""
@@ -51,11 +55,13 @@ GLOBAL_CHOICES = {
     WEIGHT_RANGE: WEIGHT_RANGES,
     ROUNDING: ROUNDINGS,
     BIAS: BIASES,
+    EQUALIZATION: EQUALIZATIONS,
+    SMOOTH: SMOOTHS,
 }
 """The parameters that are not of one layer or operator, in the order of the space, with all their choices."""
-UNCORRECTED = {name: GLOBAL_CHOICES[name][0] for name in (WEIGHT_RANGE, ROUNDING, BIAS)}
-"""The parameters of what makes quantized weights better, all off."""
-OF_WEIGHTS = (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, WEIGHT_RANGE, ROUNDING, BIAS)
+UNCORRECTED = {name: GLOBAL_CHOICES[name][0] for name in (WEIGHT_RANGE, ROUNDING, BIAS, EQUALIZATION, SMOOTH)}
+"""The parameters of what makes quantized layers better, all off."""
+OF_WEIGHTS = (WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, WEIGHT_RANGE, ROUNDING, BIAS, EQUALIZATION, SMOOTH)
 """Those of them that matter only where a layer's weight is quantized."""
 
 
@@ -64,6 +70,7 @@ class Recipe(Mapping[str, str]):
 
     Names are `activation/calibrator`, `activation/symmetry`, `weight/granularity`, `weight/symmetry`, `weight/range`,
     `correction/rounding`, `correction/bias` (how the weights are rounded, and whether biases make up for it),
+    `correction/equalization`, `correction/smooth` (whether, and by what rule, channels are scaled before),
     `rewrite/<name>` (an exact change of the float graph, on or off), `op/<OpType>` (precision of the glue of that
     type), `layer/<name>` (precision of a layer or group), `table/<name>` (of an embedding) and `calibrator/<name>` (the
     calibrator of what that layer or group reads, `inherit` for the global one).

@@ -12,7 +12,9 @@ from ...strategies.base import BIAS, BIASES, INTEGER_ACTIVATIONS, TABLE, WEIGHT_
 from ..graph import serialize
 from ..graph.analysis import Layer
 from ..graph.opset import lift
+from ..graph.rescale import Border
 from . import fp16, scales, weightonly, wide
+from .borders import dequantize, quantize
 from .candidate import Candidate, Quantization
 from .empirical import Chain, chain
 from .guards import Guard
@@ -52,6 +54,7 @@ class Build:
         self._wide_dequantized: dict[str, str] = {}
         self._writer = Writer(builder.model, builder.tensor_names, builder.node_names)
         self._quantization: dict[str, Quantization] = {}
+        self._folded = builder.borders.folded(placement) if self._for_cpu_kernels else {}
         self._narrow: dict[str, Quantization] = {}
         self._guards: dict[tuple[int, int], Guard] = {}
         if self._for_cpu_kernels:
@@ -92,6 +95,10 @@ class Build:
 
     def _node(self, i: int, original: onnx.NodeProto) -> None:
         builder, writer = self._builder, self._writer
+        border = self._folded.get(i)
+        if border is not None:
+            self._border(original.output[0], border)
+            return
         node = onnx.NodeProto()
         node.CopyFrom(original)
         layer = builder.by_node.get(i)
@@ -168,12 +175,21 @@ class Build:
             self._made[id(quantized)] = weightonly.as_float(self._writer, f"{name}/{len(self._made)}", quantized)
         return self._made[id(quantized)]
 
-    def _pair(self, tensor: str, raw: str | None = None) -> None:
-        """Q and DQ behind a tensor that has just been written (as `raw`)."""
+    def _border(self, tensor: str, border: Border) -> None:
+        """Scale channels in a Q or DQ instead of a Mul."""
+        if border.inward:
+            self._pair(tensor, border=border)
+            return
+        made = self._quantization[border.source]
+        dequantize(self._writer, border, made, self._writer.name(f"{border.source}/q"), tensor)
+        self._pair(tensor)
+
+    def _pair(self, tensor: str, raw: str | None = None, border: Border | None = None) -> None:
+        """Q and DQ behind a tensor that has just been written (as `raw`), or that the Q makes of a border's source."""
         if tensor in self._placement.wide_written:
             self._wide_pair(tensor, raw or tensor)
             raw = None
-        self._narrow_pair(tensor, raw)
+        self._narrow_pair(tensor, raw, border)
         if tensor in self._placement.wide and tensor not in self._placement.wide_written:
             self._wide_pair(tensor, tensor)
 
@@ -191,7 +207,7 @@ class Build:
         output = tensor if written else writer.name(f"{tensor}/wide/dq")
         self._wide_dequantized[tensor] = writer.add("DequantizeLinear", [quantized, scale, zero_point], output)
 
-    def _narrow_pair(self, tensor: str, raw: str | None) -> None:
+    def _narrow_pair(self, tensor: str, raw: str | None, border: Border | None) -> None:
         """Q and DQ of 8 bits."""
         root = self._placement.pairs.get(tensor)
         if root is None:
@@ -204,7 +220,9 @@ class Build:
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)
         quantized = writer.name(f"{tensor}/q")
         lookup = self._lookup(tensor)
-        if lookup is None:
+        if border is not None:
+            quantize(writer, border, made, quantized)
+        elif lookup is None:
             writer.add("QuantizeLinear", [raw or tensor, scale, zero_point], quantized)
         else:
             written = [

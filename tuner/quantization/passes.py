@@ -13,6 +13,7 @@ from ..calibration.moments import Moment, moments
 from ..calibration.rows import Form
 from ..graph.model import Model
 from .corrections import Kept, Wanted
+from .sweep import Sweep
 
 HESSIAN_BYTES = 1 << 30
 """Hessians held at once. What does not fit is left to another pass."""
@@ -62,14 +63,16 @@ class Passes:
         Raises:
             CalibrationError: As `collect`.
         """
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.seconds
         try:
+            if isinstance(wanted, Sweep):
+                return Kept(wanted.compute_from(self._feeds, self._open_session, self._progress))
             if wanted.chain is not None:
                 return Kept(wanted.chain.compute(self._some(wanted.model), self._open_session))
             return Kept(wanted.compute(self._known(wanted)))
         finally:
             self.costs[wanted.key] = time.perf_counter() - began
-            self.seconds += self.costs[wanted.key]
+            self.seconds = before + self.costs[wanted.key]  # what it asked for itself included
 
     def _some(self, model: Model) -> list[Feed]:
         """A few samples, kept: every recipe has a chain of its own."""

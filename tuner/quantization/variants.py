@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
-from ...strategies.base import REWRITE
+from ...strategies.base import EQUALIZATION, REWRITE, SMOOTH
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..graph.model import Model
@@ -16,7 +17,8 @@ from ..graph.rewrite.variants import Variants
 from ..targets.base import Target
 from .builder import Builder
 from .candidate import Candidate, Quantization
-from .corrections import Source
+from .corrections import Nothing, Source
+from .rescaling import Form, Rescaling, scaling_of
 
 
 class Builders:
@@ -43,10 +45,23 @@ class Builders:
         self.target = target
         self._source = source
         self._made: dict[frozenset[str], Builder] = {}
+        self._rescalings: dict[frozenset[str], Rescaling] = {}
+        self._scaled: dict[int, Builder] = {}
 
     def builder(self, recipe: Mapping[str, str]) -> Builder:
-        """The builder of a recipe's variant."""
-        return self._of(switched_on(recipe))
+        """The builder of a recipe's variant, its channels scaled as the recipe says.
+
+        Raises:
+            CalibrationError: Channels are to be scaled, and what that takes is not to be had from the source.
+        """
+        form = self._form(recipe)
+        if form is None:
+            return self._of(switched_on(recipe))
+        if id(form) not in self._scaled:
+            self._scaled[id(form)] = Builder(
+                form.model, form.analysis, form.ranges, self.target, self._source, form.borders
+            )
+        return self._scaled[id(form)]
 
     def build(
         self,
@@ -57,7 +72,12 @@ class Builders:
         wide: Mapping[str, Quantization] | None = None,
     ) -> Candidate:
         """The candidate of a recipe; see `Builder.build`."""
-        return self.builder(recipe).build(recipe, simulate=simulate, overrides=overrides, wide=wide)
+        built = self.builder(recipe).build(recipe, simulate=simulate, overrides=overrides, wide=wide)
+
+        form = self._form(recipe)
+        if form is None:
+            return built
+        return replace(built, corrections=dict(sorted({**built.corrections, **form.files}.items())))
 
     def parameters(self, tensor: str, recipe: Mapping[str, str]) -> Quantization:
         """Scale and zero point of an activation under a recipe; see `Builder.parameters`."""
@@ -84,6 +104,13 @@ class Builders:
         plain, full = self._of(frozenset()).unweighted, self._of(frozenset(self.variants.names)).unweighted
         return {precision: {**full[precision], **plain[precision]} for precision in plain}
 
+    @cached_property
+    def scalable(self) -> tuple[str, ...]:
+        """Those of equalization and smoothing that find something to scale."""
+        found = self._rescaling(frozenset(self.variants.names)).sites
+        written = any(site.writer is not None for site in found)
+        return (*((EQUALIZATION,) if written else ()), *((SMOOTH,) if any(site.readers for site in found) else ()))
+
     @property
     def calibrated(self) -> frozenset[str]:
         """Tensors with a range, those that only rewrites bring included."""
@@ -100,6 +127,20 @@ class Builders:
             shapes={**full.ranges.shapes, **here.ranges.shapes},
         )
         return replace(here.analysis, tensors=tuple(tensors)), ranges
+
+    def _form(self, recipe: Mapping[str, str]) -> Form | None:
+        """The scaled model of a recipe, None where it scales nothing."""
+        scaling = scaling_of(recipe)
+        return None if scaling is None else self._rescaling(switched_on(recipe)).form(scaling)
+
+    def _rescaling(self, names: frozenset[str]) -> Rescaling:
+        key = names.intersection(self.variants.names)
+        if key not in self._rescalings:
+            plain = self._of(key)
+            self._rescalings[key] = Rescaling(
+                plain.model, plain.analysis, plain.ranges, self._source or Nothing(), self.target, sorted(key)
+            )
+        return self._rescalings[key]
 
     def _of(self, names: frozenset[str]) -> Builder:
         key = names.intersection(self.variants.names)

@@ -16,6 +16,8 @@ from ...strategies.base import (
     CALIBRATOR,
     CALIBRATOR_OF,
     CALIBRATORS,
+    EQUALIZATION,
+    EQUALIZATIONS,
     GLOBAL_CHOICES,
     GLUE_PRECISIONS,
     GRANULARITIES,
@@ -29,6 +31,8 @@ from ...strategies.base import (
     REWRITE_CHOICES,
     ROUNDING,
     ROUNDINGS,
+    SMOOTH,
+    SMOOTHS,
     SYMMETRIES,
     TABLE,
     TABLE_PRECISIONS,
@@ -64,6 +68,7 @@ def build_space(
     objective: str = "",
     precisions: Sequence[str] = (),
     unweighted: Mapping[str, Mapping[str, str]] | None = None,
+    scalable: Collection[str] = (EQUALIZATION, SMOOTH),
 ) -> Space:
     """All parameters of a study and what the target and the options leave open.
 
@@ -89,6 +94,7 @@ def build_space(
         objective: As for `offer`, as `precisions` (its `asked`) and `unweighted`.
         precisions: Of `--precisions`.
         unweighted: Precision of weights alone → layer name → why it cannot have it.
+        scalable: Those of equalization and smoothing that find something to scale in the model.
         per_layer_calibrators: Whether a layer may have a calibrator of its own; `fix` may give it one in any case.
 
     Raises:
@@ -112,6 +118,8 @@ def build_space(
         WEIGHT_RANGE: WEIGHT_RANGES,
         ROUNDING: ROUNDINGS,
         BIAS: BIASES,
+        EQUALIZATION: EQUALIZATIONS if EQUALIZATION in scalable else EQUALIZATIONS[:1],
+        SMOOTH: SMOOTHS if SMOOTH in scalable else SMOOTHS[:1],
     }
     for rewrite in rewrites:
         choices[REWRITE + rewrite] = REWRITE_CHOICES

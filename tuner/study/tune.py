@@ -219,6 +219,7 @@ def _prepare(
         doubtful=() if inputs.objective == "latency" else ENLARGING,
         calibrated=builder.calibrated,
         faulty=builder.faults,
+        scalable=builder.scalable,
         keep_float=request.keep_float,
         only=request.only,
         fix=request.fix,

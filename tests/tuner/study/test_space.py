@@ -59,6 +59,8 @@ def test_parameters_in_order_with_all_choices():
         "weight/range",
         "correction/rounding",
         "correction/bias",
+        "correction/equalization",
+        "correction/smooth",
         "op/Add",
         "op/Sub",
         "op/Concat",

@@ -1,0 +1,47 @@
+"""Results that take a pass of their own over the calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...evaluators.base import Feed
+from ...strategies.base import EQUALIZATION
+from ..calibration.collect import OpenSession
+from .corrections import Wanted
+
+Feeds = Callable[[], Iterable[Feed]]
+"""The calibration samples, from the beginning at every call."""
+Compute = Callable[[Feeds, OpenSession, Callable[[int], None] | None], np.ndarray]
+"""From calibration samples (feeds, open_session, progress) to a result."""
+
+
+@dataclass(frozen=True)
+class Sweep(Wanted):
+    """Something that a pass of its own over the calibration samples tells.
+
+    Attributes:
+        asked: The recipe's parameter that asks for it.
+        run: Computes it.
+    """
+
+    asked: str = EQUALIZATION
+    run: Compute | None = None
+
+    @property
+    def parameter(self) -> str:
+        """The recipe's parameter that asks for it."""
+        return self.asked
+
+    def compute_from(
+        self, feeds: Feeds, open_session: OpenSession, progress: Callable[[int], None] | None
+    ) -> np.ndarray:
+        """It, from the samples.
+
+        Raises:
+            CalibrationError: As `collect`.
+        """
+        assert self.run is not None
+        return self.run(feeds, open_session, progress)
