@@ -134,7 +134,8 @@ def _grid(low: np.ndarray, high: np.ndarray, symmetric: bool) -> tuple[np.ndarra
 def _rounded(rows: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
     steps = np.rint(rows / scale[:, np.newaxis])
     steps += zero_point[:, np.newaxis]
-    return np.clip(steps, LOW, HIGH).astype(np.int8)
+    rounded: np.ndarray = np.clip(steps, LOW, HIGH).astype(np.int8)
+    return rounded
 
 
 def _error(rows: np.ndarray, integers: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:

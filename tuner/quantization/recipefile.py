@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -22,10 +22,10 @@ from ...strategies.base import (
     LAYER,
     OP,
     PRECISIONS,
-    TABLE,
-    TABLE_PRECISIONS,
     REWRITE,
     REWRITE_CHOICES,
+    TABLE,
+    TABLE_PRECISIONS,
     Recipe,
 )
 from ..calibration.ranges import Ranges
@@ -35,8 +35,10 @@ from ..targets.base import Target
 from . import scales
 from .calibrators import Calibrators, own
 from .candidate import Candidate, Quantization
+from .wide import TYPES, parameters
 
 FORMAT = "autoquant recipe 1"
+WIDE = frozenset(TYPES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Replay:
     Attributes:
         recipe: Its parameters.
         overrides: Activation → scale and zero point as the file says, for `Builder.build`.
+        wide: Likewise on 16 bits.
         ranges: For the builder: a study's, else the tensors the file has scales for and their shapes.
         target: The profile it was made for, with the file's weight bits.
     """
@@ -54,6 +57,7 @@ class Replay:
     overrides: Mapping[str, Quantization]
     ranges: Ranges
     target: Target
+    wide: Mapping[str, Quantization] = field(default_factory=dict)
 
 
 def to_json(
@@ -82,16 +86,18 @@ def to_json(
         if tensor not in ranges.values:
             continue
         made = candidate.quantization.get(tensor)
-        if made is None:
+        if made is None or made.dtype in WIDE:
             low, high = ranges.get(tensor, calibrators.of(tensor, recipe), symmetry)
             scale, zero_point = scales.activation(low, high, symmetric=symmetry == "symmetric", dtype=dtype)
             made = Quantization(np.asarray(scale), np.asarray(zero_point), dtype)
         activations[tensor] = {
-            "scale": float(made.scale),
-            "zero_point": int(made.zero_point),
-            "dtype": made.dtype,
+            **_shown(made),
             "shape": list(ranges.shapes.get(tensor, ())),
         }
+        if "int16" in target.precisions:
+            activations[tensor]["wide"] = _shown(
+                candidate.wide.get(tensor) or parameters(tensor, recipe, ranges, symmetry)
+            )
     found = {
         "format": FORMAT,
         "autoquant": metadata.version("autoquant"),
@@ -165,9 +171,13 @@ def from_json(
         return Replay(recipe, {}, ranges, target)
     dtype = target.activation[symmetry]
     overrides = {name: _activation(name, made, dtype) for name, made in activations.items()}
+    wide_dtype = TYPES[symmetry]
+    wide = {name: _activation(name, made["wide"], wide_dtype) for name, made in activations.items() if "wide" in made}
+    if ranges is None:
+        _require_wide(recipe, analysis, wide)
     shapes = {name: tuple(int(n) for n in made.get("shape", ())) for name, made in activations.items()}
     known = Ranges(values={name: {} for name in overrides}, shapes=shapes)
-    return Replay(recipe, overrides, ranges or known, target)
+    return Replay(recipe, overrides, ranges or known, target, wide)
 
 
 def _require_imported(recipe: Recipe, calibrator: str, ranges: Ranges) -> None:
@@ -180,6 +190,21 @@ def _require_imported(recipe: Recipe, calibrator: str, ranges: Ranges) -> None:
                     f"the recipe's {name} is {IMPORTED}, but the study holds no imported ranges.\n"
                     "Give their file with --ranges, or set another calibrator."
                 )
+
+
+def _require_wide(recipe: Recipe, analysis: Analysis, wide: Mapping[str, Quantization]) -> None:
+    """Layers of 16-bit activations need scales on 16 bits."""
+    for layer in analysis.layers:
+        missing = next((name for name in layer.inputs if name not in wide), None)
+        if recipe.get(LAYER + layer.group) == "int16" and missing is not None:
+            raise OptionError(
+                f"the recipe puts {layer.name!r} in int16, but holds no 16-bit scale of {missing!r}.\n"
+                "Name the study it came from with --study."
+            )
+
+
+def _shown(made: Quantization) -> dict[str, Any]:
+    return {"scale": float(made.scale), "zero_point": int(made.zero_point), "dtype": made.dtype}
 
 
 def _require_global(made_with: Mapping[str, Any], symmetry: str, calibrator: str) -> None:

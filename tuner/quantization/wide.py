@@ -14,7 +14,8 @@ from .candidate import Quantization
 OPSET = 21
 """The first whose QuantizeLinear and DequantizeLinear take 16-bit integers."""
 
-_TYPES = {"asymmetric": "uint16", "symmetric": "int16"}
+TYPES = {"asymmetric": "uint16", "symmetric": "int16"}
+"""Integer type of an activation per symmetry."""
 
 
 def parameters(tensor: str, recipe: Mapping[str, str], ranges: Ranges, symmetry: str) -> Quantization:
@@ -35,6 +36,6 @@ def parameters(tensor: str, recipe: Mapping[str, str], ranges: Ranges, symmetry:
     chosen = recipe.get(ACTIVATION_SYMMETRY, symmetry)
     calibrator = IMPORTED if recipe.get(CALIBRATOR) == IMPORTED else "minmax"
     low, high = ranges.get(tensor, calibrator, chosen)
-    dtype = _TYPES[chosen]
+    dtype = TYPES[chosen]
     scale, zero_point = scales.activation(low, high, symmetric=chosen == "symmetric", dtype=dtype)
     return Quantization(np.asarray(scale, np.float32), np.asarray(zero_point, dtype), dtype)

@@ -119,7 +119,7 @@ def quantize_recipe(
     )
     source = of_recipe(data, recipe_path, store)
     builder = Builders(model, variants, replay.ranges, replay.target, source)
-    candidate = builder.build(replay.recipe, overrides=replay.overrides)
+    candidate = builder.build(replay.recipe, overrides=replay.overrides, wide=replay.wide)
     stamp(candidate.proto, model, replay.recipe, replay.target)
     write(candidate.proto, candidate.weights, out)
     return out, candidate.layers
