@@ -1,4 +1,4 @@
-"""A model's anatomy: layers, groups, glue and refusals, as tables and as JSON."""
+"""A model's anatomy: layers, groups, glue, tables and refusals, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ...strategies.base import REWRITE
+from ...strategies.base import REWRITE, TABLE, TABLE_PRECISIONS
 from ..graph.analysis import Analysis, Layer, Refusal
 from ..graph.model import Model
 from ..graph.rewrite.registry import SUMMARIES
 from ..targets.base import Target
 from . import format as write
 
+_PICKED = "weights only, where size counts"
 NAMED = 3  # refused operators named in a row; the others are counted
 
 
@@ -36,6 +37,9 @@ def render(
             _title("Glue", "operators between the layers that can pass or compute int8"),
             _glue(analysis, target),
         ]
+    if analysis.tables:
+        told = "constants that rows are picked of" + ("" if _stores(target, "Gather") else f"; float on {target.name}")
+        parts += [Text(), _title("Tables", told), _tables(model, analysis, target)]
     if rewrites:
         parts += [Text(), _title("Rewrites", "exact changes of the graph, tried by the search"), _rewrites(rewrites)]
     if analysis.refusals:
@@ -71,12 +75,31 @@ def to_json(
                 "inputs": list(layer.inputs),
                 "output": layer.output,
                 "int8": layer.op_type in target.layers,
+                "weights_only": list(target.weight_only.get(layer.op_type, ())) if layer.weight else [],
+                "reason": _why(layer.op_type, target, layer.weight is not None),
             }
             for layer in analysis.layers
         ],
         "glue": [
-            {"name": glue.name, "op_type": glue.op_type, "passes": glue.passes, "int8": glue.op_type in target.glue}
+            {
+                "name": glue.name,
+                "op_type": glue.op_type,
+                "passes": glue.passes,
+                "int8": glue.op_type in target.glue,
+                "reason": "" if glue.op_type in target.glue else f"no integer kernel on {target.name}",
+            }
             for glue in analysis.glue
+        ],
+        "tables": [
+            {
+                "name": table.name,
+                "weight": table.weight,
+                "weight_shape": _shape(model, table.weight),
+                "readers": len(table.nodes),
+                "weights_only": [value for value in TABLE_PRECISIONS if value in target.weight_only.get("Gather", ())],
+                "reason": _PICKED if _stores(target, "Gather") else f"float on {target.name}",
+            }
+            for table in analysis.tables
         ],
         "rewrites": dict(rewrites or {}),
         "refusals": [
@@ -84,6 +107,19 @@ def to_json(
             for refusal in analysis.refusals
         ],
     }
+
+
+def _stores(target: Target, op_type: str) -> bool:
+    """Whether the target runs an operator with its constants alone on integers."""
+    return bool(target.weight_only.get(op_type))
+
+
+def _why(op_type: str, target: Target, weighted: bool) -> str:
+    """Why a layer stays in float, a clause; "" where it can be int8."""
+    if op_type in target.layers:
+        return ""
+    alone = "; weights only, where size counts" if weighted and _stores(target, op_type) else ""
+    return f"no integer kernel on {target.name}{alone}"
 
 
 def _title(name: str, text: str) -> Text:
@@ -140,7 +176,8 @@ def _layers(model: Model, analysis: Analysis, target: Target) -> RenderableType:
     table.add_column("note", overflow="fold")
     for layer in analysis.layers:
         shape = _weight_shape(model, layer)
-        notes = [] if layer.op_type in target.layers else [f"no integer kernel on {target.name}"]
+        why = _why(layer.op_type, target, layer.weight is not None)
+        notes = [why] if why else []
         if layer.group != layer.name:
             notes.append(f"shares its weight with {layer.group}")
         table.add_row(
@@ -154,12 +191,14 @@ def _layers(model: Model, analysis: Analysis, target: Target) -> RenderableType:
 
 
 def _weight_shape(model: Model, layer: Layer) -> list[int] | None:
-    if layer.weight is None:
-        return None
-    held = model.weights.get(layer.weight)
+    return None if layer.weight is None else _shape(model, layer.weight)
+
+
+def _shape(model: Model, constant: str) -> list[int] | None:
+    held = model.weights.get(constant)
     if held is not None:
         return list(np.shape(held))
-    return next((list(t.dims) for t in model.proto.graph.initializer if t.name == layer.weight), None)
+    return next((list(t.dims) for t in model.proto.graph.initializer if t.name == constant), None)
 
 
 def _tail(model: Model, layer: Layer) -> list[str]:
@@ -175,6 +214,16 @@ def _glue(analysis: Analysis, target: Target) -> RenderableType:
         table.add_row(
             kind, str(number), "passes int8 through" if kind in passing else "computes", Text(able, style="yellow")
         )
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _tables(model: Model, analysis: Analysis, target: Target) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for found in analysis.tables:
+        shape = _shape(model, found.weight)
+        readers = "" if len(found.nodes) == 1 else f"{len(found.nodes)} readers"
+        note = _PICKED if _stores(target, "Gather") else f"float on {target.name}"
+        table.add_row(TABLE + found.name, "" if shape is None else write.shape(shape), readers, Text(note, style="dim"))
     return Padding(table, (0, 0, 0, 2))
 
 
