@@ -10,6 +10,7 @@ from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis, Glue, Layer
 from ..graph.index import GraphIndex
 from ..graph.model import Model
+from ..graph.recurrent import GATES
 from ..targets.base import Target
 from .lookups import hard_sigmoid
 
@@ -117,6 +118,9 @@ class Placer:
                     precision = "fp32"
             elif precision == "fp16" and layer.name in self._too_large:
                 notes.append(f"{layer.name} stays in float32: its values exceed float16's range.")
+                precision = "fp32"
+            elif precision == "fp16" and layer.op_type in GATES:
+                notes.append(f"{layer.name} stays in float32: recurrent layers are not run in float16.")
                 precision = "fp32"
             elif precision not in self._target.precisions:
                 notes.append(f"{layer.name} stays in float: the target {self._target.name} has no {precision}.")

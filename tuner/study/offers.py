@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ...errors import OptionError
 from ...strategies.base import INTEGER_ACTIVATIONS, PRECISIONS, TABLE_PRECISIONS, WEIGHT_ONLY
 from ..graph.analysis import Layer
+from ..graph.recurrent import GATES
 from ..targets.base import Target
 
 QUANTIZED = frozenset(INTEGER_ACTIVATIONS + WEIGHT_ONLY)
@@ -64,7 +65,9 @@ def offer(
             for layer in members
         )
     ]
+    whole = any(layer.op_type in GATES for layer in members)  # no float16 form
     own = [value for value in target.precisions if integers or value not in INTEGER_ACTIVATIONS]
+    own = [value for value in own if not (whole and value == "fp16")]
     possible = tuple(value for value in _ORDER if value in {*own, *alone, _FLOAT})
     wanted = {*asked, _FLOAT} if asked else {*own, *(alone if objective == "size" else ()), _FLOAT}
     return Offer(tuple(value for value in possible if value in wanted), possible)
