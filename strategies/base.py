@@ -110,12 +110,11 @@ class Recipe(Mapping[str, str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Recipe):
             return NotImplemented
-        if self._parameters is other._parameters:
-            return True
-        if self._hash != other._hash or self._parameters != other._parameters:
-            return False
-        self._parameters = other._parameters  # the same pair meets again at every step of a replay
-        return True
+        return self is other or (self._hash == other._hash and self._parameters == other._parameters)
+
+    def __reduce__(self) -> tuple[type[Recipe], tuple[dict[str, str]]]:
+        """Its parameters alone: another process hashes texts otherwise."""
+        return Recipe, (self._parameters,)
 
     def __repr__(self) -> str:
         return f"Recipe({self._parameters!r})"
