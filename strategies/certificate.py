@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .base import LAYER, History, Outcome, Recipe
+from .base import LAYER, WEIGHT_ONLY, History, Outcome, Recipe
 from .front import cheaper
 from .recipes import floats_of
 
@@ -70,7 +70,10 @@ def certificate(history: History, recipe: Recipe) -> Certificate:
     Only a measurement refutes: a score, a race lost at its confidence, a timing. Nothing is concluded from layers that
     were tried in other company, for drops are not additive nor even monotone.
     """
-    return Certificate(tuple(_refutation(history, recipe, name) for name in floats_of(history.space, recipe)))
+    floats = floats_of(history.space, recipe)
+    if history.objective == "size":  # what has its weights on integers is no larger than in int8
+        floats = tuple(name for name in floats if recipe[name] not in WEIGHT_ONLY)
+    return Certificate(tuple(_refutation(history, recipe, name) for name in floats))
 
 
 def _refutation(history: History, recipe: Recipe, name: str) -> Refutation:
