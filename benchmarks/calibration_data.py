@@ -70,6 +70,17 @@ class Pool:
         self.features = np.concatenate(features)
         self.labels = None if any(label is None for label in labels) else np.concatenate(labels)
 
+    def skewed(self, part: float, seed: int) -> None:
+        """Keep only this part of the samples whose predicted class is above the median one."""
+        assert self.labels is not None, "no classifier"
+        rare = np.flatnonzero(self.labels > np.median(self.labels))
+        if not len(rare):
+            rare = np.flatnonzero(self.labels == self.labels.max())
+        gone = np.random.default_rng(seed).permutation(rare)[max(1, round(part * len(rare))) :]
+        kept = np.setdiff1d(np.arange(len(self.samples)), gone)
+        self.samples = [self.samples[place] for place in kept]
+        self.features, self.labels = self.features[kept], self.labels[kept]
+
     def selections(self) -> dict[str, Callable[[int, int], np.ndarray]]:
         """Name → (count, seed) → places."""
         found = {
@@ -131,7 +142,13 @@ class Task:
 
 
 def measure(
-    folder: Path, pool: int, samples: int, seeds: int, counts: Sequence[int] = COUNTS, threads: int = 2
+    folder: Path,
+    pool: int,
+    samples: int,
+    seeds: int,
+    counts: Sequence[int] = COUNTS,
+    threads: int = 2,
+    skew: float | None = None,
 ) -> dict[str, Any]:
     """The figures of one task."""
     task = Task(folder, threads)
@@ -144,6 +161,8 @@ def measure(
         baseline = task.evaluation.score_some(task.float, indices)
         assert baseline is not None
         drawn = Pool(task.float, task.evaluation, np.sort(order[:pool]))
+        if skew is not None:
+            drawn.skewed(skew, seed)
         probes = Pool(task.float, task.evaluation, indices[:: max(1, len(indices) // _PROBES)][:_PROBES]).samples
 
         figures = partial(task.figures, indices=indices, baseline=baseline, probes=probes)
@@ -165,6 +184,7 @@ def measure(
         "environment": environment(),
         "task": folder.name,
         "pool": pool,
+        "skew": skew,
         "samples": samples,
         "layers": len(task.analysis.layers),
         "rows": rows,
@@ -180,11 +200,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=300, help="samples to score on")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="samples to calibrate on")
+    parser.add_argument("--skew", type=float, metavar="PART", help="keep this part of half of the classes in the pool")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     for folder in folders(given.tasks, given.task):
-        figures = measure(folder, given.pool, given.samples, given.seeds, given.counts, given.threads)
-        print(write(f"calibration_data_{folder.name}", figures))
+        figures = measure(folder, given.pool, given.samples, given.seeds, given.counts, given.threads, given.skew)
+        words = [folder.name, *(["skewed"] if given.skew is not None else [])]
+        print(write("_".join(["calibration_data", *words]), figures))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,11 @@ def statistics_of(model: Model) -> dict[str, Known]:
     return found
 
 
+def told(count: int) -> str:
+    """How many BatchNormalizations gave their statistics, for a message; empty for none."""
+    return f", statistics of {count} BatchNormalization{'s' if count > 1 else ''}" if count else ""
+
+
 def imposed(model: Model, known: Mapping[str, Known]) -> Model:
     """The model with these statistics made true of each batch that runs through it; all tensors keep their names.
 

@@ -63,6 +63,16 @@ def synthesised(
         yield feed
 
 
+def assumed(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> dict[str, tuple[int, ...]]:
+    """Input → the sizes it gets at batch 1, of inputs with sizes behind the batch's that nothing settles."""
+    found = {}
+    for item in inputs_of_file(model.path):
+        open_sizes = item.shape is None or not all(isinstance(size, int) for size in item.shape[1:])
+        if open_sizes and item.name not in (shapes or {}):
+            found[item.name] = _size(item, None)
+    return found
+
+
 def _size(item: Input, seen: Sequence[int] | None) -> tuple[int, ...]:
     """Sizes of an input at batch 1: as declared, else as seen, else what is usual."""
     declared = item.shape or ()

@@ -125,6 +125,9 @@ def _without_data(args: argparse.Namespace) -> int:
     made = quantize_data_free(args.model, args.out, options, args.target or "auto")
     if made.candidate.notes:
         print(f"autoquant: {_notes(made.candidate.notes)}", file=sys.stderr)
+    for name, sizes in made.assumed.items():
+        said = "x".join(map(str, sizes))
+        print(f"autoquant: the model leaves sizes of {name} open: {said} assumed (--input-shape)", file=sys.stderr)
     print(f"{shown(made.path)}: {', '.join([*_counted(made.candidate.layers), f'ranges from {made.source}'])}")
     print(f"{shown(made.recipe)}: its recipe. Nothing was scored: `autoquant eval` tells what it loses.")
     return 0

@@ -75,9 +75,10 @@ def calibrated(calibration: Mapping[str, Any] | None) -> str:
     if not calibration:
         return ""
     count, overlap, coverage = calibration["samples"], calibration["overlap"], calibration["coverage"]
-    text = f"{write.many(count, 'sample')}: {calibration['source']}"
-    if calibration["selection"] and not calibration["data_free"]:
-        text += f" ({calibration['selection']}" + (f", of {calibration['of']}" if calibration["of"] else "") + ")"
+    of = "" if calibration["data_free"] else "of "
+    text = f"{write.many(count, 'sample')} {of}{calibration['source']}"
+    if calibration["of"]:
+        text += f" ({calibration['select']} out of {write.count(calibration['of'])})"
     if overlap is not None:
         text += f"; {overlap} of {count} calibration samples are evaluation inputs"
     if coverage is not None:

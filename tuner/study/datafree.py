@@ -16,7 +16,7 @@ from ...strategies.recipes import compose
 from ..calibration import batchnorm
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
-from ..calibration.synthetic import synthesised
+from ..calibration.synthetic import assumed, synthesised
 from ..graph.load import load
 from ..graph.rewrite.variants import Variants
 from ..graph.serialize import write
@@ -64,12 +64,14 @@ class DataFree:
         recipe: Its recipe.json.
         candidate: What is in it.
         source: Where its ranges come from, for a person.
+        assumed: Sizes of inputs that neither the model nor the options settle.
     """
 
     path: Path
     recipe: Path
     candidate: Candidate
     source: str
+    assumed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def quantize_data_free(model_path: Path, out: Path, options: Options, target: str = "auto") -> DataFree:
@@ -115,13 +117,12 @@ def quantize_data_free(model_path: Path, out: Path, options: Options, target: st
     candidate = builders.build(recipe)
     stamp(candidate.proto, model, recipe, profile)
     write(candidate.proto, candidate.weights, out)
-    count = f", statistics of {len(known)} BatchNormalizations" if known else ""
-    source = f"made-up inputs (data-free, {options.samples} samples{count})"
+    source = f"made-up inputs (data-free, {options.samples} samples{batchnorm.told(len(known))})"
     analysis, listed = builders.listed(recipe)
     data = recipefile.to_json(recipe, candidate, analysis, listed, profile, model.fingerprint)
     beside = out.with_name(f"{out.stem}.recipe.json")
     beside.write_text(json.dumps({**data, "data_free": source}, indent=1) + "\n")
-    return DataFree(out, beside, candidate, source)
+    return DataFree(out, beside, candidate, source, assumed(model, options.shapes))
 
 
 def _check_shapes(model_path: Path, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -68,6 +68,7 @@ def about(
         "of": chosen.total if chosen is not None and chosen.places is not None else None,
         "source": source.source,
         "data_free": source.data_free,
+        "select": source.options.select or "random",
         "selection": source.options.words(inputs.request.seed) or None,
         "repeated": met.repeated,
         "constant": met.constant,

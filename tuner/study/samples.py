@@ -112,7 +112,7 @@ class Samples:
         if not self.data_free:
             return "the evaluation's own feeds" if self.recorded else "calibration()"
         count = len(batchnorm.statistics_of(self._inputs.model))
-        return f"made up (data-free, statistics of {count} BatchNormalizations)" if count else "made up (data-free)"
+        return f"made up (data-free{batchnorm.told(count)})"
 
     def feeds(self, recording: Callable[[], Iterable[Feed]]) -> Iterable[Feed]:
         """One pass over them.

@@ -76,3 +76,30 @@ def test_the_front_in_words_and_as_csv() -> None:
     assert float(rows[1]["drop"]) == 0.0321
     assert float(rows[1]["speedup_low"]) < float(rows[1]["speedup"]) < float(rows[1]["speedup_high"])
     assert csv.DictReader(io.StringIO(claims.front_csv(computed))).__next__()["speedup_low"] == ""
+
+
+@pytest.mark.parametrize(
+    ("calibration", "words"),
+    [
+        (None, ""),
+        (
+            {"samples": 200, "of": None, "select": "random", "source": "calibration()", "data_free": False}
+            | {"overlap": 37, "coverage": {"outside": 2, "tensors": 167}},
+            "200 samples of calibration(); 37 of 200 calibration samples are evaluation inputs; "
+            "2 of 167 tensors leave their calibrated range in evaluation",
+        ),
+        (
+            {"samples": 32, "of": 1200, "select": "diverse", "source": "the evaluation's own feeds", "data_free": False}
+            | {"overlap": 32, "coverage": None},
+            "32 samples of the evaluation's own feeds (diverse out of 1,200); "
+            "32 of 32 calibration samples are evaluation inputs",
+        ),
+        (
+            {"samples": 64, "of": None, "select": "random", "source": "made up (data-free)", "data_free": True}
+            | {"overlap": None, "coverage": None},
+            "64 samples made up (data-free)",
+        ),
+    ],
+)
+def test_what_was_calibrated_on(calibration: dict[str, Any] | None, words: str) -> None:
+    assert claims.calibrated(calibration) == words

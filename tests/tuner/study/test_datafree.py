@@ -34,7 +34,7 @@ def test_it_is_near_float_on_data_it_never_saw(model: Path, tmp_path: Path, caps
     assert quantize("--model", model, "--data-free", "--out", out) == 0
     said = capsys.readouterr().out
     assert "5 layers int8" in said
-    assert "data-free, 64 samples, statistics of 1 BatchNormalizations" in said
+    assert "data-free, 64 samples, statistics of 1 BatchNormalization" in said
     assert "Nothing was scored" in said
     feed = {"x": np.random.default_rng(5).standard_normal((16, 3, 16, 16)).astype(np.float32)}
     whole, mine = outputs(model, feed), outputs(out, feed)
@@ -65,6 +65,19 @@ def test_an_input_range_widens_what_is_calibrated(model: Path, tmp_path: Path) -
 
     assert span("--input-range", "0,255") == pytest.approx(255, rel=0.01)
     assert span() == pytest.approx(5.2, rel=0.01)
+
+
+def test_sizes_that_nothing_settles_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    g = zoo.Sketch(0)
+    g.conv("x", "y", 3, 4)
+    shape = ["N", 3, "H", "W"]
+    proto = g.model([zoo.value("x", shape)], [zoo.value("y", ["N", 4, "H", "W"])])
+    words = ("--model", zoo.save(proto, tmp_path / "m.onnx"), "--data-free", "--calibration-samples", 2)
+    assert quantize(*words, "--out", tmp_path / "q.onnx") == 0
+    assert "sizes of x open: 1x3x224x224 assumed" in capsys.readouterr().err
+    assert quantize(*words, "--input-shape", "x=1x3x20x40", "--out", tmp_path / "q.onnx") == 0
+    assert "assumed" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "q.recipe.json").read_text())["activations"]["x"]["shape"][1:] == [3, 20, 40]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_without_data_none_is_looked_at(tmp_path: Path) -> None:
     found = result.calibration
     assert found is not None
     assert (found["samples"], found["overlap"], found["data_free"]) == (24, None, True)
-    assert found["source"] == "made up (data-free, statistics of 1 BatchNormalizations)"
+    assert found["source"] == "made up (data-free, statistics of 1 BatchNormalization)"
     assert any("calibrated without data" in warning for warning in warned)
     assert json.loads((made.out / "recipe.json").read_text())["data_free"] == found["source"]
     quantize_recipe(made.model, made.out / "recipe.json", made.folder / "replayed.onnx")
