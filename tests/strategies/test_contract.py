@@ -24,6 +24,15 @@ def test_next_is_a_pure_function_of_the_history(name, kind):
 
 
 @pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("precisions", [("int8", "weight8", "int4", "fp32"), ("int8", "int16", "fp32")])
+def test_precisions_beside_int8_are_searched_alike(name, precisions):
+    objective = "size" if "int4" in precisions else "ops"
+    space = make_space(8, seed=3, precisions=precisions)
+    done = check_contract(lambda: make(name), Problem(space, seed=3, total=2.0, objective=objective), max_trials=24)
+    assert name == "exhaustive" or done.best is not None
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_failed_trials_are_not_repeated_and_do_not_block(name):
     problem = Problem(make_space(8, seed=1), seed=1, total=2.0)
     done = run(problem, make(name), max_trials=40, fail=lambda number: number % 3 == 0)

@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--study", metavar="STUDY", help="where to find ranges the recipe does not hold")
     parser.add_argument("--study-name", metavar="NAME", help="which study, where the storage holds several")
     parser.add_argument(
-        "--target", metavar="T", help="with --ranges or --data-free alone: auto (default), cpu, cuda, tensorrt"
+        "--target", metavar="T", help="with --ranges or --data-free alone: auto (default), cpu, cuda, tensorrt, qnn"
     )
     without = parser.add_argument_group("without data")
     without.add_argument("--data-free", action="store_true", help="every layer int8, ranges from made-up inputs")

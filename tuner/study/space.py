@@ -157,22 +157,15 @@ def build_space(
         usual = offer_table(target, objective=objective, asked=precisions).usual
         wanted = name not in kept and (selected is None or name in selected)
         offered[name] = usual if wanted else ("fp32",)
-    for table in analysis.tables:
-        name = TABLE + table.name
-        choices[name] = TABLE_PRECISIONS
-        can_be[name] = offer_table(target, objective="size").possible
-        usual = offer_table(target, objective=objective, asked=precisions).usual
-        wanted = name not in kept and (selected is None or name in selected)
-        offered[name] = usual if wanted else ("fp32",)
     for group in groups:
         name = CALIBRATOR_OF + group
         choices[name] = (INHERIT, *calibrators)
         chosen = per_layer_calibrators and not set(INTEGER_ACTIVATIONS).isdisjoint(offered[LAYER + group])
         offered[name] = choices[name] if chosen else (INHERIT,)
     weighted = any(
-        layer.weight is not None and not QUANTIZED.isdisjoint(can_be[LAYER + layer.group]) for layer in analysis.layers
+        layer.weight is not None and not QUANTIZED.isdisjoint(offered[LAYER + layer.group]) for layer in analysis.layers
     )
-    if not weighted:  # nothing to round better
+    if not weighted and not set(WEIGHT_ONLY).intersection((fix or {}).values()):  # nothing to round better
         offered |= {name: (off,) for name, off in UNCORRECTED.items()}
     if not possible_layers:
         raise ModelError(
