@@ -25,7 +25,7 @@ from tests.conformance.pipeline import COMPUTE, Report, check
 from .environment import environment, write
 from .measure import rounded
 
-OUTCOMES = ("quantized", "glue", "nothing", "refused", "skipped")
+OUTCOMES = ("quantized", "stored", "glue", "nothing", "refused", "skipped")
 
 
 def checked(case: Case) -> Report:

@@ -27,6 +27,7 @@ from onnx.backend.test.loader import load_node_model_tests
 DATA = Path(onnx.backend.test.__file__).parent / "data"
 KINDS = ("node", "frozen", "frozen-left", "pytorch-converted", "pytorch-operator", "simple", "light")
 COMPUTE = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+RECURRENT = ("LSTM", "GRU", "RNN")
 _FED = (np.ndarray, np.generic)
 
 

@@ -1,4 +1,4 @@
-"""One model through load → analyse → calibrate on its own inputs → all-int8 → session → run."""
+"""One model through load → analyse → calibrate on its own inputs → all-int8, all weights on 8 bits → session → run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from autoquant.errors import ModelError
 from autoquant.evaluators.session import explain, open_session
-from autoquant.strategies.base import LAYER, OP, REWRITE, Recipe
+from autoquant.strategies.base import LAYER, OP, REWRITE, TABLE, Recipe
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.ranges import Ranges
@@ -26,14 +26,14 @@ from autoquant.tuner.graph.model import Model
 from autoquant.tuner.graph.rewrite.variants import Variants
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization.candidate import Candidate
-from autoquant.tuner.quantization.kernels import integer_kernels
+from autoquant.tuner.quantization.kernels import integer_kernels, ran
 from autoquant.tuner.quantization.variants import Builders
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets.base import Target
 from autoquant.tuner.targets.profiles import get
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from tests.conformance.cases import COMPUTE, Case
+from tests.conformance.cases import COMPUTE, RECURRENT, Case
 
 Outputs = list[list[Any]]
 
@@ -58,12 +58,14 @@ class Report:
 
     Attributes:
         outcome: `quantized`, `nothing` (nothing to quantize), `glue` (glue alone, which `tune` does not offer),
-            `refused` (loading says why it cannot) or `skipped` (ONNX Runtime does not run the model as given).
+            `stored` (layers of which only the weights can be on integers, or tables), `refused` (loading says why it cannot) or `skipped` (ONNX Runtime does not run the model as given).
         reason: Why it was skipped or refused, or what "nothing" was told.
         met: Operator type → nodes of the loaded model's main graph.
         int8: Operator type → layers in int8.
+        stored: Operator type → layers, and tables (`Gather`), with their weights alone on 8 bits.
         glue: Operator type → glue operators in int8.
-        floats: Name of a Conv, ConvTranspose, MatMul or Gemm with a constant weight that stays in float → why.
+        floats: Name of a Conv, ConvTranspose, MatMul, Gemm or recurrent layer with a constant weight that stays in
+            float → why.
         errors: Placement (and rewrite) → relative error of our candidate's outputs.
         theirs: Placement → that of onnxruntime.quantization's; None where it fails.
         rewrites: Those that apply.
@@ -75,6 +77,7 @@ class Report:
     reason: str = ""
     met: dict[str, int] = field(default_factory=dict)
     int8: dict[str, int] = field(default_factory=dict)
+    stored: dict[str, int] = field(default_factory=dict)
     glue: dict[str, int] = field(default_factory=dict)
     floats: dict[str, str] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -118,10 +121,13 @@ def check(case: Case, folder: Path, *, compare: bool = True) -> Report:
         build_space(variants.analysis, target, calibrated=builders.calibrated, faulty=builders.faults)
     except ModelError as error:
         report.outcome, report.reason = "nothing", str(error).splitlines()[0]
-    _floats(report, model, variants.analysis, builders.faults)
+    unweighted = builders.unweighted["weight8"]
+    neither = {name: fault for name, fault in builders.faults.items() if name in unweighted}
+    _floats(report, model, variants.analysis, neither)
     run_of = _Run(case, folder, builders, wanted if steady else None, compare)
     for placement in PLACEMENTS:
         _all_int8(report, run_of, placement)
+    _all_stored(report, run_of)
     for name in variants.names:
         recipe = _recipe(variants.get((name,)).analysis, target, "everything").replace({REWRITE + name: "on"})
         candidate = builders.build(recipe)
@@ -160,6 +166,37 @@ def _all_int8(report: Report, run_of: _Run, placement: str) -> None:
         if (kind in COMPUTE) == (placement == "layers"):  # layers are the same under both
             counts[kind] = counts.get(kind, 0) + 1
     _near(report, run_of, placement, candidate, nodes, recipe)
+
+
+def _all_stored(report: Report, run_of: _Run) -> None:
+    """All weights and tables on 8 bits, as far as they can be, and float kernels."""
+    builders = run_of.builders
+    analysis = builders.variants.analysis
+    recipe = _recipe(analysis, builders.target, "layers")
+    recipe = recipe.replace({LAYER + group: "weight8" for group in analysis.groups})
+    recipe = recipe.replace({TABLE + table.name: "weight8" for table in analysis.tables})
+    candidate = builders.build(recipe)
+    unweighted = builders.unweighted["weight8"]
+    for layer in analysis.layers:
+        if (candidate.layers[layer.name] == "weight8") == (layer.name in unweighted):
+            report.violations.append(f"weights: {layer.name} was built {candidate.layers[layer.name]}")
+        elif layer.name not in unweighted:
+            report.stored[layer.op_type] = report.stored.get(layer.op_type, 0) + 1
+    if analysis.tables:
+        report.stored["Gather"] = len(analysis.tables)
+    if not report.stored:
+        return
+    if report.outcome == "nothing":
+        report.outcome = "stored"
+    if ran(candidate, analysis) != candidate.layers:
+        report.violations.append("weights: not what was built ran")
+    got = run(candidate.skeleton(), candidate.weights, run_of.case.feeds)
+    if run_of.wanted is None:
+        return
+    report.errors["weights"] = error = distance(run_of.wanted, got)
+    allowed = NEGLIGIBLE if report.errors.get("layers", 0.0) <= NEGLIGIBLE else ERROR
+    if not error <= allowed:
+        report.violations.append(f"weights: error {error:.3g}, allowed {allowed:.3g}")
 
 
 def _near(report: Report, run_of: _Run, what: str, candidate: Candidate, nodes: Sequence[str], recipe: Recipe) -> None:
@@ -309,8 +346,10 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
 
 def _is_weighted(node: onnx.NodeProto, constants: Set[str]) -> bool:
     """Whether a node is a compute operator with a constant weight."""
-    if node.op_type not in COMPUTE or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in (*COMPUTE, *RECURRENT) or node.domain not in ("", "ai.onnx"):
         return False
+    if node.op_type in RECURRENT:
+        return constants.issuperset(node.input[1:3])
     weights = node.input[:2] if node.op_type == "MatMul" else node.input[1:2]
     return not constants.isdisjoint(weights)
 
