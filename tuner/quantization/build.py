@@ -196,10 +196,7 @@ class Build:
     def _wide_pair(self, tensor: str, source: str) -> None:
         """Q and DQ of 16 bits behind `source`."""
         writer, written = self._writer, tensor in self._placement.wide_written
-        made = self._wide_overrides.get(tensor)
-        if made is None:
-            made = wide.parameters(tensor, self._recipe, self._builder.ranges, self._builder.target.symmetries[0])
-        self._wide[tensor] = made
+        self._wide[tensor] = made = self._wide_parameters(tensor)
         self._quantization.setdefault(tensor, made)
         scale = writer.constant(f"{tensor}/wide/scale", made.scale)
         zero_point = writer.constant(f"{tensor}/wide/zero", made.zero_point)
@@ -244,6 +241,13 @@ class Build:
             return self._builder.fitted(root, self._overrides[root])
         return self._builder.parameters(root, self._recipe)
 
+    def _wide_parameters(self, tensor: str) -> Quantization:
+        """How a tensor is quantized to 16 bits."""
+        made = self._wide_overrides.get(tensor)
+        if made is not None:
+            return made
+        return wide.parameters(tensor, self._recipe, self._builder.ranges, self._builder.target.symmetries[0])
+
     def _chain(self) -> Chain:
         """What empirical bias correction is of: the recipe, its biases as they are."""
         placement, plain = self._placement, {**self._recipe, BIAS: BIASES[0]}
@@ -253,6 +257,7 @@ class Build:
             placement,
             plain,
             {root: self._parameters(root) for root in roots},
+            {tensor: self._wide_parameters(tensor) for tensor in sorted(placement.wide)},
             lambda: Build(self._builder, plain, placement, True, self._overrides, self._wide_overrides).candidate(),
         )
 

@@ -127,6 +127,7 @@ def chain(
     placement: Placement,
     recipe: Mapping[str, str],
     activations: Mapping[str, Quantization],
+    wide: Mapping[str, Quantization],
     quantized: Callable[[], Candidate],
 ) -> Chain:
     """The chain of a recipe.
@@ -136,13 +137,14 @@ def chain(
         placement: Where it puts what.
         recipe: Its choices, biases uncorrected.
         activations: Tensor → how it is quantized.
+        wide: Likewise to 16 bits.
         quantized: Builds it, kernels simulated.
     """
     with_bias = {layer.name for layer, _ in builder.bias_adds.values()}
     layers = [
         layer
         for layer in builder.analysis.layers
-        if layer.node in placement.int8_nodes
+        if layer.node in placement.int8_nodes | placement.wide_nodes | placement.weights_only
         and layer.weight is not None
         and (layer.op_type in ("Conv", "Gemm") or layer.name in with_bias)
     ]
@@ -158,5 +160,7 @@ def chain(
         sorted((key, value) for key, value in recipe.items() if not key.startswith(_ELSEWHERE)),
         [(key, float(made.scale), int(made.zero_point)) for key, made in activations.items() if key not in softmax],
     ]
+    if wide:
+        name.append([(key, float(made.scale), int(made.zero_point)) for key, made in wide.items()])
     sizes = [builder.weights.dims(layer.weight)[layer.weight_axis] for layer in layers]
     return Chain(json.dumps(name), builder.model, layers, sizes, quantized)
