@@ -58,7 +58,8 @@ class Report:
 
     Attributes:
         outcome: `quantized`, `nothing` (nothing to quantize), `glue` (glue alone, which `tune` does not offer),
-            `stored` (layers of which only the weights can be on integers, or tables), `refused` (loading says why it cannot) or `skipped` (ONNX Runtime does not run the model as given).
+            `stored` (layers of which only the weights can be on integers, or tables), `refused` (loading says why it
+            cannot) or `skipped` (ONNX Runtime does not run the model as given).
         reason: Why it was skipped or refused, or what "nothing" was told.
         met: Operator type → nodes of the loaded model's main graph.
         int8: Operator type → layers in int8.
