@@ -31,6 +31,19 @@ def test_another_value_type_shape_or_name_is_another_sample() -> None:
     assert len(found) == 4
 
 
+def test_large_samples_are_told_apart_wherever_they_differ() -> None:
+    pictures = (Input("x", "float32", ("N", 3, 37, 41)),)
+    whole = np.random.default_rng(0).standard_normal((1, 3, 37, 41)).astype(np.float32)
+    found = {digests({"x": whole}, pictures)[0], digests({"x": np.ascontiguousarray(whole[:, ::-1])}, pictures)[0]}
+    for place in range(0, whole.size, 97):
+        nudged = whole.copy()
+        nudged.reshape(-1)[place] += 1e-3
+        found.add(digests({"x": nudged}, pictures)[0])
+    assert len(found) == 2 + len(range(0, whole.size, 97))
+    again = np.concatenate([whole + 1, whole])[1:]
+    assert digests({"x": again}, pictures)[0] in found
+
+
 def test_what_cannot_be_divided_is_one_sample() -> None:
     assert len(digests({"x": np.zeros((2, 4), np.float32)}, FIXED)) == 1
 
