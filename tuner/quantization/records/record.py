@@ -169,7 +169,9 @@ def _layer(
         return bare
     data = [tensors[name] for name in layer.inputs if name in tensors]
     # From the graph itself: of a constant that layers share each may have scales of its own.
-    weight = constant(node.input[layer.weight_input], "weight") if layer.weight_input is not None else None
+    weight = None
+    if layer.weight_input is not None and layer.weight is not None:  # no DQ stands before a weight read in float
+        weight = constant(node.input[layer.weight_input], "weight") or tensors.get(layer.weight)
     bias = constant(node.input[2], "bias") if layer.bias is not None and len(node.input) > 2 else None
     return LayerRecord(
         layer.op_type,
