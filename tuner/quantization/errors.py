@@ -21,6 +21,7 @@ from ..graph.model import Model
 from ..graph.tensors import data_of, put
 from .candidate import Candidate, Quantization
 
+_MEASURED = ("int8", "weight8")
 _CEILING = 120.0
 
 
@@ -82,7 +83,7 @@ def measure(
     feeds: Iterable[Feed],
     open_session: OpenSession,
 ) -> tuple[LayerError, ...]:
-    """The errors of every layer that is int8, in graph order.
+    """The errors of every layer that is int8 or has its weights on 8 bits, in graph order.
 
     Args:
         model: The float model, rewritten as the candidate is.
@@ -92,7 +93,7 @@ def measure(
         feeds: Samples; their activations are held one feed at a time.
         open_session: As for `collect`, float kernels left float.
     """
-    layers = [layer for layer in analysis.layers if candidate.layers.get(layer.name) == "int8"]
+    layers = [layer for layer in analysis.layers if candidate.layers.get(layer.name) in _MEASURED]
     graph = _Beside(model)
     places = {layer.name: output for layer, output in graph.copies(layers, simulated)}
     observed = {layer.name: _Observed(weight=graph.weights_ratio.get(layer.name)) for layer in layers}
@@ -109,7 +110,7 @@ def measure(
             seen = observed[layer.name]
             for name in layer.inputs:
                 made = candidate.quantization.get(name)
-                if made is not None:
+                if made is not None and candidate.layers[layer.name] == "int8":
                     seen.inputs.setdefault(name, _Sums()).add(exact[name], rounded(exact[name], made))
             if layer.name in places:
                 seen.local.add(exact[layer.output], exact[places[layer.name]])
@@ -160,6 +161,7 @@ class _Beside:
             if any(node is None for node in chain):
                 continue
             names: dict[str, str] = {}
+            read = form.layers[layer.name] == "int8"  # reads integers
             for original, node in zip([floats[layer.node], *(floats[i] for i in layer.tail)], chain, strict=True):
                 assert node is not None
                 copy = onnx.NodeProto()
@@ -170,7 +172,7 @@ class _Beside:
                         copy.input[position] = self._constant(constants[name], form.weights)
                     elif original.input[position] in names:
                         copy.input[position] = names[original.input[position]]
-                    elif original.input[position] in form.quantization and original is floats[layer.node]:
+                    elif read and original.input[position] in form.quantization and original is floats[layer.node]:
                         copy.input[position] = self._pair(original.input[position], form.quantization)
                     else:
                         copy.input[position] = original.input[position]

@@ -1,6 +1,8 @@
 """Signal-to-noise ratios of layers, against what numpy finds on its own."""
 
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests import zoo
-from tests.tuner.quantization.building import Case, case, zoo_case
+from tests.tuner.quantization.building import Case, case, exported, zoo_case
 
 
 def errors(made: Case, recipe) -> dict[str, LayerError]:
@@ -119,3 +121,29 @@ def test_rounding_is_a_q_and_a_dq(values, scale, zero):
     np.testing.assert_allclose(
         rounded(x, made), expected, atol=1.01 * scale * (np.abs(x / scale % 1 - 0.5) < 1e-3).max() + 1e-6
     )
+
+
+def test_weights_alone_on_8_bits():
+    """No input is rounded; the weight's ratio is that of its integers, against numpy."""
+    proto, weight = one_matmul()
+    with tempfile.TemporaryDirectory() as folder:
+        made = case(proto, Path(folder))
+    (error,) = errors(made, made.recipe("weight8")).values()
+    scale = np.abs(weight).max(axis=0) / np.float32(127)
+    stands_for = np.rint(weight / scale) * scale
+    assert error.input is None
+    assert error.weight == pytest.approx(decibels(weight, stands_for), abs=1e-3)
+    exact = np.concatenate([feed["x"] @ weight for feed in made.feeds])
+    found = np.concatenate([feed["x"] @ stands_for for feed in made.feeds])
+    assert error.local == pytest.approx(decibels(exact, found), abs=1e-2)
+    assert error.propagated == pytest.approx(error.local, abs=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["int8", "weight8"])
+def test_recurrent_layers(precision: str):
+    made = exported("bilstm")
+    found = errors(made, made.recipe(precision))
+    lstm = found["node_LSTM_0"]
+    assert lstm.input is None  # its kernel rounds what it reads by itself
+    assert lstm.local > 30
+    assert 30 < lstm.propagated <= lstm.local + 3

@@ -8,9 +8,10 @@ import pytest
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization.candidate import Candidate
 from autoquant.tuner.quantization.records.record import Record, TensorRecord, record_of
+from autoquant.tuner.targets.profiles import get
 from onnx import numpy_helper
 
-from tests.tuner.quantization.building import Case, zoo_case
+from tests.tuner.quantization.building import Case, exported, zoo_case
 
 MODELS = ["conv_net", "transformer", "hardswish_net", "shared_weight_net", "two_input_net", "slash_names_net"]
 
@@ -96,3 +97,20 @@ def test_grids() -> None:
     assert not TensorRecord("activation", (0.5,), (0,), "uint8").symmetric
     assert TensorRecord("weight", (1.0,), (0,), "int4").ends == ((-8.0, 7.0),)
     assert TensorRecord("activation", (1.0,), (32768,), "uint16").symmetric
+
+
+@pytest.mark.parametrize(("name", "op_type", "precision"), [("bilstm", "LSTM", "int8"), ("gru", "GRU", "weight8")])
+def test_weights_that_no_dequantizelinear_writes(name, op_type, precision):
+    """Of an integer LSTM, and of float layers whose weights the file holds on 8 bits: from the float weight, here."""
+    made = exported(name)
+    candidate = made.builder.build(made.recipe(precision))
+    whole = record(made, candidate)
+    layer = next(layer for layer in made.analysis.layers if layer.op_type == op_type)
+    found = whole.layers[layer.name]
+    weight = made.builder.weights.value(layer.weight)
+    most = 2 ** (get("cpu").weight_bits - 1) - 1 if precision == "int8" else 127
+    assert (found.precision, found.axis_w, found.shape_w) == (precision, 1, weight.shape)
+    assert found.scale_w == pytest.approx(np.abs(weight).max(axis=(0, 2)) / most)
+    assert set(found.offset_w) == {0}
+    assert found.scale_d == ()
+    assert whole.tensors[layer.weights[1]].kind == "weight"
