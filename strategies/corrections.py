@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .base import (
     BIAS,
     BIASES,
     EMPIRICAL,
+    EQUALIZATION,
+    EQUALIZATIONS,
     ROUNDING,
     ROUNDINGS,
+    SMOOTH,
+    SMOOTHS,
     WEIGHT_RANGE,
     WEIGHT_RANGES,
     WEIGHTS,
     History,
     Outcome,
     Probe,
+    Recipe,
+    Space,
 )
 from .recipes import drop_of, holds, int8_in
 from .replay import Procedure, distance, score
 
 CORRECTIONS = {WEIGHT_RANGE: WEIGHT_RANGES[1], BIAS: BIASES[1], ROUNDING: ROUNDINGS[1]}
 """Parameter → what corrects, the cheapest first."""
+SCALINGS = ({SMOOTH: SMOOTHS[-1]}, {SMOOTH: SMOOTHS[-1], EQUALIZATION: EQUALIZATIONS[1]})
+"""What makes channels alike before anything is rounded; together they can do what neither does alone."""
 _WORTH = 0.01
 _SHARE = 0.25
 
@@ -34,8 +42,9 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
     the least distance with its biases corrected, or as it is. Each correction is probed alone on it; then, from the
     best one on, each other one is added that lowers the
     distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency, but a pass
-    over the calibration samples and, GPTQ, as much time as several evaluations. So nothing is tried where a probe says
-    that rounding the weights causes less than a quarter of the distance. Where biases were corrected and the target is
+    over the calibration samples and, GPTQ, as much time as several evaluations. So none is tried where a probe says
+    that rounding the weights causes less than a quarter of the distance. Before that, whatever causes it, channels are
+    scaled where that lowers the distance. Where biases were corrected and the target is
     still missed, what they must take back is measured.
 
     Args:
@@ -49,15 +58,21 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
     space, recipe = history.space, outcome.recipe
     left = [name for name, choice in CORRECTIONS.items() if choice in space.offered.get(name, ())]
     left = [name for name in left if recipe[name] != CORRECTIONS[name]]
-    if not left or holds(history, outcome) or not any(name in int8_in(recipe) for name in space.layers):
+    if holds(history, outcome) or not any(name in int8_in(recipe) for name in space.layers):
         return outcome
-    best, least = recipe, (yield from distance(recipe, "correct"))
-    of_weights: float = yield Probe(WEIGHTS, recipe, "correct")
-    if of_weights < _SHARE * least:
+    scalings = [found for found in SCALINGS if _adds(space, recipe, found)]
+    if not left and not scalings:
         return outcome
+    least: float = yield from distance(recipe, "correct")
+    best, least = yield from _scaled(space, recipe, least, scalings)
+    if left:
+        of_weights: float = yield Probe(WEIGHTS, best, "correct")
+        left = left if of_weights >= _SHARE * least else []
+    scaling = {name: best[name] for name in (EQUALIZATION, SMOOTH) if name in best}
     if BIAS in left and others:
         reached = math.inf
-        for base in dict.fromkeys((recipe, *(other.recipe for other in others))):
+        for one in dict.fromkeys((recipe, *(other.recipe for other in others))):
+            base = space.canonical(one.replace(scaling))
             plain = yield from distance(base, "correct")
             biased = yield from distance(space.canonical(base.replace({BIAS: CORRECTIONS[BIAS]})), "correct")
             if min(plain, biased) < reached:
@@ -76,6 +91,25 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
         return outcome
     again = _better(history, (yield from score(best, "correct")), outcome)
     return (yield from measured(history, again))
+
+
+def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
+    """Whether a scaling is on offer and not the recipe's own."""
+    offered = all(choice in space.offered.get(name, ()) for name, choice in scaling.items())
+    return offered and any(recipe[name] != choice for name, choice in scaling.items())
+
+
+def _scaled(
+    space: Space, recipe: Recipe, least: float, scalings: Sequence[Mapping[str, str]]
+) -> Procedure[tuple[Recipe, float]]:
+    """The recipe with the channels scaled that lower its distance most, by 1 % at least, and that distance."""
+    best = recipe
+    for scaling in scalings:
+        changed = space.canonical(recipe.replace(scaling))
+        found = yield from distance(changed, "correct")
+        if found < least * (1.0 - _WORTH):
+            best, least = changed, found
+    return best, least
 
 
 def measured(history: History, outcome: Outcome) -> Procedure[Outcome]:

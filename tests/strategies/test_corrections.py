@@ -59,6 +59,61 @@ def test_what_lowers_the_distance_is_combined_and_scored_once():
     assert found.drop < problem.target
 
 
+class Scalable(Correctable):
+    """Rounding weights causes little of the distance; channels of very different size do."""
+
+    smoothed, both, equalized = 0.4, 0.3, 1.0
+
+    def _scale(self, recipe):
+        on = recipe[base.SMOOTH] == "auto", recipe[base.EQUALIZATION] == "on"
+        factor = {(True, False): self.smoothed, (True, True): self.both, (False, True): self.equalized}.get(on, 1.0)
+        return super()._scale(recipe) * factor
+
+
+def scalable(kind: type[Scalable] = Scalable, **problem) -> Scalable:
+    scaled = {base.EQUALIZATION: base.EQUALIZATIONS, base.SMOOTH: base.SMOOTHS}
+    space = with_corrections(make_space(12, seed=4))
+    space = Space({**space.choices, **scaled}, {**space.offered, **scaled}, space.shares)
+    return kind(space, seed=4, **{"total": 2.0, **problem})
+
+
+def test_channels_are_scaled_where_activations_cause_the_distance():
+    problem = scalable(of_weights=0.1)
+    first = start(problem)
+    found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert scored == [first.recipe.replace({base.SMOOTH: "auto", base.EQUALIZATION: "on"})]
+    assert found.drop < first.drop
+
+
+def test_of_two_scalings_the_better_one_goes_on_and_weights_are_corrected_on_top():
+    class Weighty(Scalable):
+        both = 0.6
+
+    problem = scalable(Weighty)
+    first = start(problem)
+    _, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert scored == [first.recipe.replace({base.SMOOTH: "auto", base.ROUNDING: "gptq", base.BIAS: "on"})]
+
+
+def test_scaling_that_lowers_no_distance_is_left_out():
+    class Even(Scalable):
+        smoothed = both = 1.0
+
+    problem = scalable(Even, of_weights=0.1)
+    first = start(problem)
+    found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert (found, scored) == (first, [])
+
+
+def test_nothing_is_probed_where_the_recipe_holds():
+    problem = scalable(of_weights=0.1)
+    held = dataclasses.replace(start(problem), drop=0.0)
+    probes = []
+    problem.probe = lambda kind, recipe: probes.append(recipe)  # type: ignore[method-assign]
+    assert follow(correct(problem.history(trials=(held,)), held), problem) == (held, [])
+    assert probes == []
+
+
 class Measurable(Correctable):
     """Biases are worth measuring."""
 

@@ -82,6 +82,10 @@ class Chooser:
                 scales[site] = self._smooth(site, scaling, statistics)
         offsets: dict[Site, np.ndarray] = {}
         if scaling.equalization:
+            loose = [site for site in known if self._is_loose(site)]
+            between = [site for site in between if site not in loose]
+            for site in loose:
+                scales[site] = self._spread(site, scaling, self._reaches(scales), scales, statistics)
             pairs = [(site.writer or "", site.readers) for site in between]
             scales |= dict(zip(between, equalized(self._reaches(scales), pairs), strict=True))
             for site in between:
@@ -92,6 +96,16 @@ class Chooser:
                 if site.writer is not None and site.others and self._layers[site.writer].op_type == "Conv":
                     scales[site] = self._spread(site, scaling, reaches, scales, statistics)
         return {site: _sane(scale) for site, scale in scales.items()}, offsets
+
+    def _is_loose(self, site: Site) -> bool:
+        """Whether only depthwise Convs read what a Conv writes that are even at their own outputs.
+
+        Scales of their inputs go through to there: they need not be shared with their weights.
+        """
+        if site.writer is None or not site.readers or site.others or self._layers[site.writer].op_type != "Conv":
+            return False
+        even = {other.writer for other in self._places if other.others}
+        return all(name in even and self._parts(self._layers[name]).shape[1:3] == (1, 1) for name in site.readers)
 
     def _smooth(self, site: Site, scaling: Scaling, statistics: Mapping[str, np.ndarray]) -> np.ndarray:
         seen = statistics[site.tensor]
