@@ -29,6 +29,7 @@ def open_session(
     disabled_optimizers: Sequence[str] = (),
     optimized_path: Path | None = None,
     profile_prefix: Path | None = None,
+    fused: bool = True,
 ) -> ort.InferenceSession:
     """Open a session.
 
@@ -40,6 +41,7 @@ def open_session(
         threads: Threads within an operator, None for ONNX Runtime's own choice (the physical cores).
         disabled_optimizers: Names of graph transformers to leave out.
         profile_prefix: Record every kernel's time; `end_profiling` writes a file whose name begins so.
+        fused: Whether operators between DequantizeLinear and QuantizeLinear may become integer kernels.
         optimized_path: Write ONNX Runtime's optimized graph here, its larger initializers to `<name>.data` beside it.
 
     Returns:
@@ -53,6 +55,8 @@ def open_session(
     options = ort.SessionOptions()
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if not fused:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if optimized_path is not None:

@@ -65,6 +65,17 @@ class Bench:
         """A session of a file as it lies on disk."""
         return open_session(path, device=self.device, threads=self.threads)
 
+    def open_delivered(self, path: Path) -> ort.InferenceSession:
+        """A session of a candidate's file, as `open` has it.
+
+        Where the target's kernels are not here, Q and DQ are run as they stand: the integer kernels of another runtime
+        would round otherwise than it does.
+        """
+        unwanted = UNWANTED if self.simulated else ()
+        return open_session(
+            path, device=self.device, threads=self.threads, disabled_optimizers=unwanted, fused=not self.simulated
+        )
+
     def scored_on(self) -> dict[str, Any]:
         """What a trial's score depends on beside its recipe."""
         return {**scored_on(self.device, simulated=self.simulated, threads=self.threads), "target": self.target.name}

@@ -170,7 +170,7 @@ def examine(run: Run, record: TrialRecord) -> Confirmed:
     candidate = build(run, record.recipe)
     path = folder / MODEL
     write(candidate.proto, candidate.weights, path)
-    session = inputs.bench.open_file(path)
+    session = inputs.bench.open_delivered(path)
     scored = inputs.evaluation.score(session, progress=lambda done, total: run.observer(Progressed(done, total)))
     noise = 0.0
     if scored.metric != record.metric:

@@ -80,7 +80,7 @@ def confirm_held(run: Run, found: Confirmed) -> HeldOut | None:
         run.observer(Progressed(done, total))
 
     before = held.score(run.baseline.session, progress=progress)
-    after = held.score(run.inputs.bench.open_file(found.folder / MODEL), progress=progress)
+    after = held.score(run.inputs.bench.open_delivered(found.folder / MODEL), progress=progress)
     verdict = _judged(run, before, after, looks=len(judged.keys() | {mine}))
     run.store.put({HOLDOUT: {**judged, mine: {"verdict": verdict.to_json(), "scored_on": run.inputs.scored_on}}})
     return verdict

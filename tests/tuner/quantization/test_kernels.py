@@ -1,5 +1,6 @@
 import onnx
 import pytest
+from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import LAYER
 from autoquant.tuner.graph.serialize import write
 from autoquant.tuner.quantization.kernels import count, integer_kernels, ran
@@ -81,4 +82,21 @@ def test_another_tools_model_is_read_too(tmp_path):
 
 
 def test_count():
+    rare = count({"a": "int4", "b": "int16", "c": "fp32"}, 5)
+    assert rare == {"total": 5, "int8": 0, "int16": 1, "int4": 1, "fp16": 0, "fp32": 3}
     assert count({"a": "int8", "b": "fp32", "c": "int8"}) == {"total": 3, "int8": 2, "fp16": 0, "fp32": 1}
+
+
+def test_unfused_sessions_run_q_and_dq_as_they_stand(tmp_path):
+    made = zoo_case("conv_net")
+    candidate = made.builder.build(made.recipe())
+    path = tmp_path / "model.onnx"
+    write(candidate.proto, candidate.weights, path)
+    kinds = {}
+    for fused in (True, False):
+        optimized = tmp_path / f"{fused}.onnx"
+        open_session(path, fused=fused, disabled_optimizers=["WeightBiasQuantization"], optimized_path=optimized)
+        kinds[fused] = {node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node}
+    assert "QLinearConv" in kinds[True]
+    assert "QLinearConv" not in kinds[False]
+    assert "QuantizeLinear" in kinds[False]

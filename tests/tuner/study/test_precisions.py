@@ -74,6 +74,9 @@ def test_an_npu_falls_back_to_16_bits(fine: task.Task) -> None:
     assert result.objective == "ops"
     assert result.layers["int16"] >= 1
     assert result.layers["fp32"] == 0
+    assert result.tuned is not None
+    searched = open_study(fine.out).trial(result.tuned.trial)
+    assert result.tuned.metric == pytest.approx(searched.metric, abs=1e-4)  # its file is not run on the CPU's kernels
     check_rebuilt(fine, result)
     recipe = json.loads(result.files["recipe"].read_text())
     assert recipe["target"] == "qnn"
