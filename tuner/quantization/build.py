@@ -13,7 +13,7 @@ from ..graph import serialize
 from ..graph.analysis import Layer
 from ..graph.opset import lift
 from ..graph.rescale import Border
-from . import fp16, scales, weightonly, wide
+from . import fp16, scales, weightonly
 from .borders import dequantize, quantize
 from .candidate import Candidate, Quantization
 from .empirical import Chain, chain
@@ -24,6 +24,7 @@ from .placement import DYNAMIC, Placement
 from .scales import QuantizedWeight
 from .stored import Stored
 from .weights import Scheme
+from .wide import OPSET, WidePairs
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -50,9 +51,8 @@ class Build:
         self._for_cpu_kernels = builder.target.name == "cpu" and not simulate
         self._overrides = overrides
         self._wide_overrides = wide
-        self._wide: dict[str, Quantization] = {}
-        self._wide_dequantized: dict[str, str] = {}
         self._writer = Writer(builder.model, builder.tensor_names, builder.node_names)
+        self._wide = WidePairs(self._writer, recipe, builder.ranges, builder.target.symmetries[0], wide)
         self._quantization: dict[str, Quantization] = {}
         self._folded = builder.borders.folded(placement) if self._for_cpu_kernels else {}
         self._narrow: dict[str, Quantization] = {}
@@ -81,16 +81,16 @@ class Build:
             )
         proto, weights = writer.finish(halves)
         if self._placement.wide:
-            proto = lift(proto, wide.OPSET)
+            proto = lift(proto, OPSET)
         return Candidate(
             proto=proto,
             weights=weights,
             layers=self._placement.layers,
-            quantization=self._quantization,
+            quantization={**self._wide.made, **self._quantization},
             size_bytes=serialize.size(proto, weights),
             notes=(*self._placement.notes, *self._mended.notes.values()),
             corrections=dict(sorted(self._mended.files.items())),
-            wide=self._wide,
+            wide=self._wide.made,
         )
 
     def _node(self, i: int, original: onnx.NodeProto) -> None:
@@ -146,7 +146,7 @@ class Build:
             self._quantization |= self._beside.lstm(node, layer, self._builder.target.weight_bits)
 
     def _read_integers(self, node: onnx.NodeProto, original: onnx.NodeProto, wide: bool) -> None:
-        dequantized = self._wide_dequantized if wide else self._dequantized
+        dequantized = self._wide.dequantized if wide else self._dequantized
         for position, name in enumerate(original.input):
             if name in (self._placement.wide if wide else self._placement.pairs):
                 node.input[position] = dequantized[name]
@@ -187,22 +187,11 @@ class Build:
     def _pair(self, tensor: str, raw: str | None = None, border: Border | None = None) -> None:
         """Q and DQ behind a tensor that has just been written (as `raw`), or that the Q makes of a border's source."""
         if tensor in self._placement.wide_written:
-            self._wide_pair(tensor, raw or tensor)
+            self._wide.add(tensor, raw or tensor, written=True)
             raw = None
         self._narrow_pair(tensor, raw, border)
         if tensor in self._placement.wide and tensor not in self._placement.wide_written:
-            self._wide_pair(tensor, tensor)
-
-    def _wide_pair(self, tensor: str, source: str) -> None:
-        """Q and DQ of 16 bits behind `source`."""
-        writer, written = self._writer, tensor in self._placement.wide_written
-        self._wide[tensor] = made = self._wide_parameters(tensor)
-        self._quantization.setdefault(tensor, made)
-        scale = writer.constant(f"{tensor}/wide/scale", made.scale)
-        zero_point = writer.constant(f"{tensor}/wide/zero", made.zero_point)
-        quantized = writer.add("QuantizeLinear", [source, scale, zero_point], writer.name(f"{tensor}/wide/q"))
-        output = tensor if written else writer.name(f"{tensor}/wide/dq")
-        self._wide_dequantized[tensor] = writer.add("DequantizeLinear", [quantized, scale, zero_point], output)
+            self._wide.add(tensor, tensor)
 
     def _narrow_pair(self, tensor: str, raw: str | None, border: Border | None) -> None:
         """Q and DQ of 8 bits."""
@@ -241,13 +230,6 @@ class Build:
             return self._builder.fitted(root, self._overrides[root])
         return self._builder.parameters(root, self._recipe)
 
-    def _wide_parameters(self, tensor: str) -> Quantization:
-        """How a tensor is quantized to 16 bits."""
-        made = self._wide_overrides.get(tensor)
-        if made is not None:
-            return made
-        return wide.parameters(tensor, self._recipe, self._builder.ranges, self._builder.target.symmetries[0])
-
     def _chain(self) -> Chain:
         """What empirical bias correction is of: the recipe, its biases as they are."""
         placement, plain = self._placement, {**self._recipe, BIAS: BIASES[0]}
@@ -257,7 +239,7 @@ class Build:
             placement,
             plain,
             {root: self._parameters(root) for root in roots},
-            {tensor: self._wide_parameters(tensor) for tensor in sorted(placement.wide)},
+            {tensor: self._wide.parameters(tensor) for tensor in sorted(placement.wide)},
             lambda: Build(self._builder, plain, placement, True, self._overrides, self._wide_overrides).candidate(),
         )
 
@@ -402,7 +384,7 @@ class Build:
 
     def _input_scale(self, layer: Layer) -> np.float32:
         wide = self._placement.layers[layer.name] == "int16"
-        return np.float32((self._wide if wide else self._narrow)[layer.inputs[0]].scale)
+        return np.float32((self._wide.made if wide else self._narrow)[layer.inputs[0]].scale)
 
     def _weight(self, name: str, quantized: QuantizedWeight) -> str:
         """DQ of an integer weight, or the rounded float weight where kernels are simulated."""
