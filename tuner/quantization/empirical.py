@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ class Chain:
         model: The float model.
         layers: Those whose bias can take a correction, in graph order.
         sizes: Their output channels.
+        largest: Bytes of the largest tensor of one sample.
         quantized: Builds the recipe with its biases as they are, kernels simulated.
     """
 
@@ -41,9 +43,10 @@ class Chain:
     model: Model
     layers: Sequence[Layer]
     sizes: Sequence[int]
+    largest: int
     quantized: Callable[[], Candidate]
 
-    def compute(self, feeds: Sequence[Feed], open_session: OpenSession) -> np.ndarray:
+    def compute(self, built: Candidate, feeds: Sequence[Feed], open_session: OpenSession) -> np.ndarray:
         """What each layer's bias must lose, one after the other, float64 [all channels].
 
         Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", appendix D: with
@@ -51,13 +54,13 @@ class Chain:
         the float model before any activation function. Layers in graph order, each on all samples before the next.
 
         Args:
+            built: What `quantized` made.
             feeds: A few dozen samples, run together: what lies between two layers is held for all of them.
             open_session: Of a piece of a graph, its float kernels left float.
         """
         nodes = self.model.proto.graph.node
         names = {layer.name: nodes[layer.node].output[0] for layer in self.layers}
         exact = self._exact(names, feeds, open_session)
-        built = self.quantized()
         written = {node.name: node.output[0] for node in built.proto.graph.node}
         layer_of = {written[layer.name]: layer for layer in self.layers}
         shifts: dict[str, np.ndarray] = {}
@@ -162,5 +165,12 @@ def chain(
     ]
     if wide:
         name.append([(key, float(made.scale), int(made.zero_point)) for key, made in wide.items()])
-    sizes = [builder.weights.dims(layer.weight)[layer.weight_axis] for layer in layers]
-    return Chain(json.dumps(name), builder.model, layers, sizes, quantized)
+    sizes = [_channels(builder, layer) for layer in layers]
+    largest = max((4 * prod(shape[1:]) for shape in builder.ranges.shapes.values()), default=0)
+    return Chain(json.dumps(name), builder.model, layers, sizes, largest, quantized)
+
+
+def _channels(builder: Builder, layer: Layer) -> int:
+    assert layer.weight is not None
+    assert layer.weight_axis is not None
+    return builder.weights.dims(layer.weight)[layer.weight_axis]

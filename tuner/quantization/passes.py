@@ -11,14 +11,16 @@ from ..calibration.collect import OpenSession
 from ..calibration.draw import draw
 from ..calibration.moments import Moment, moments
 from ..calibration.rows import Form
-from ..graph.model import Model
 from .corrections import Kept, Wanted
+from .empirical import Chain
 from .sweep import Sweep
 
 HESSIAN_BYTES = 1 << 30
 """Hessians held at once. What does not fit is left to another pass."""
-FEW = 32
-"""Samples that a chain of corrections is computed from."""
+FEW, FEWEST = 32, 4
+"""Samples that a chain of corrections is computed from; as many as fit into memory."""
+HELD_BYTES = 1 << 30
+"""About what a chain holds: four times the largest tensor, of each sample."""
 
 
 class Passes:
@@ -68,17 +70,21 @@ class Passes:
             if isinstance(wanted, Sweep):
                 return Kept(wanted.compute_from(self._feeds, self._open_session, self._progress))
             if wanted.chain is not None:
-                return Kept(wanted.chain.compute(self._some(wanted.model), self._open_session))
+                quantized = wanted.chain.quantized()  # what that takes has costs of its own
+                began, before = time.perf_counter(), self.seconds
+                return Kept(wanted.chain.compute(quantized, self._some(wanted.chain), self._open_session))
             return Kept(wanted.compute(self._known(wanted)))
         finally:
             self.costs[wanted.key] = time.perf_counter() - began
             self.seconds = before + self.costs[wanted.key]  # what it asked for itself included
 
-    def _some(self, model: Model) -> list[Feed]:
+    def _some(self, chain: Chain) -> list[Feed]:
         """A few samples, kept: every recipe has a chain of its own."""
         if not self._few:
+            model = chain.model
             inputs = inputs_of(self._open_session(model.proto.SerializeToString(), weights=model.weights))
-            self._few = draw(self._feeds(), inputs, self._samples, FEW, self._seed)
+            count = max(FEWEST, min(FEW, HELD_BYTES // max(1, 4 * chain.largest)))
+            self._few = draw(self._feeds(), inputs, self._samples, count, self._seed)
         return self._few
 
     def _known(self, wanted: Wanted) -> Mapping[Form, Moment]:

@@ -12,6 +12,7 @@ from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import BIAS, LAYER, ROUNDING, WEIGHT_GRANULARITY
 from autoquant.tuner.calibration.collect import with_outputs
 from autoquant.tuner.graph.serialize import inline
+from autoquant.tuner.quantization import passes
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.corrections import Kept, Wanted
 from autoquant.tuner.quantization.passes import Passes
@@ -171,6 +172,19 @@ def test_a_result_is_of_one_recipe_and_asked_for_once():
     for change in ({WEIGHT_GRANULARITY: "per_tensor"}, {LAYER + last: "fp32"}, {"activation/calibrator": "mse"}):
         builder.build(recipe.replace(change))
     assert len(set(source.keys)) == len(source.keys) == 4
+
+
+def test_large_tensors_take_fewer_samples_and_what_a_chain_takes_is_not_its_cost(monkeypatch):
+    made = zoo_case("conv_net")
+    drawn = []
+    monkeypatch.setattr(passes, "draw", lambda feeds, _inputs, _samples, count, _seed: drawn.append(count) or [*feeds])
+    for held in (1 << 30, 1 << 18, 1):
+        monkeypatch.setattr(passes, "HELD_BYTES", held)
+        source = Watched(made)
+        builder = Builder(made.model, made.analysis, made.ranges, made.builder.target, source)
+        builder.build(made.recipe().replace(EMPIRICAL | {ROUNDING: "gptq"}))
+        assert sum(source.costs.values()) == pytest.approx(source.seconds, rel=1e-6)
+    assert drawn[0] == passes.FEW > drawn[1] > drawn[2] == passes.FEWEST
 
 
 def test_float_layers_take_no_samples_and_others_say_so():
