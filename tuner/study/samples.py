@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -102,17 +102,19 @@ class Samples:
     @property
     def model(self) -> Model:
         """The model that their ranges are collected on: for made-up ones with what BatchNormalizations remember."""
-        model = self._inputs.model
-        known = batchnorm.statistics_of(model) if self.data_free else {}
-        return batchnorm.imposed(model, known) if known else model
+        return batchnorm.imposed(self._inputs.model, self._known) if self._known else self._inputs.model
+
+    @cached_property
+    def _known(self) -> Mapping[str, batchnorm.Known]:
+        """What BatchNormalizations remember, where it is wanted."""
+        return batchnorm.statistics_of(self._inputs.model) if self.data_free else {}
 
     @property
     def source(self) -> str:
         """Where they come from, for a person."""
         if not self.data_free:
             return "the evaluation's own feeds" if self.recorded else "calibration()"
-        count = len(batchnorm.statistics_of(self._inputs.model))
-        return f"made up (data-free{batchnorm.told(count)})"
+        return f"made up (data-free{batchnorm.told(len(self._known))})"
 
     def feeds(self, recording: Callable[[], Iterable[Feed]]) -> Iterable[Feed]:
         """One pass over them.
