@@ -1,4 +1,4 @@
-"""What corrections of weights and biases bring: `python -m benchmarks.corrections minilm_sentiment --samples 400`.
+"""What corrections bring, and scaled channels: `python -m benchmarks.corrections minilm_sentiment --samples 400`.
 
 All layers in int8, glue in float, under the calibrator of least distance. For each of several disjoint parts of the
 calibration samples: the drop and the output distance of every combination of corrections, the distance with nothing
@@ -27,11 +27,15 @@ from autoquant.strategies.base import (
     BIASES,
     CALIBRATOR,
     CALIBRATORS,
+    EMPIRICAL,
+    EQUALIZATION,
     GLOBAL_CHOICES,
     GRANULARITIES,
     LAYER,
     ROUNDING,
     ROUNDINGS,
+    SMOOTH,
+    UNCORRECTED,
     WEIGHT_GRANULARITY,
     WEIGHT_RANGE,
     WEIGHT_RANGES,
@@ -43,18 +47,25 @@ from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization import halves
-from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.passes import Passes
+from autoquant.tuner.quantization.variants import Builders
 from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
 from .environment import default_tasks, environment, folders, write
 
-NONE = {WEIGHT_RANGE: WEIGHT_RANGES[0], ROUNDING: ROUNDINGS[0], BIAS: BIASES[0]}
+NONE = dict(UNCORRECTED)
+SCALED = [{EQUALIZATION: "on"}, {SMOOTH: "0.5"}, {SMOOTH: "auto"}, {EQUALIZATION: "on", SMOOTH: "auto"}]
+MENDED = [{BIAS: "on"}, {ROUNDING: "gptq"}, {ROUNDING: "gptq", BIAS: "on"}]
 COMBINATIONS = [
-    dict(zip((WEIGHT_RANGE, ROUNDING, BIAS), chosen, strict=True))
-    for chosen in product(WEIGHT_RANGES, ROUNDINGS, BIASES)
+    *(
+        {**NONE, **dict(zip((WEIGHT_RANGE, ROUNDING, BIAS), chosen, strict=True))}
+        for chosen in product(WEIGHT_RANGES, ROUNDINGS, BIASES[:2])
+    ),
+    {**NONE, BIAS: EMPIRICAL},
+    *({**NONE, **scaled} for scaled in SCALED),
+    *({**NONE, **SCALED[-1], **mended} for mended in MENDED),
 ]
 
 
@@ -62,7 +73,9 @@ def named(corrections: dict[str, str]) -> str:
     """A combination in one word."""
     words = [corrections[WEIGHT_RANGE]] if corrections[WEIGHT_RANGE] != "minmax" else []
     words += [corrections[ROUNDING]] if corrections[ROUNDING] != "nearest" else []
-    words += ["bias"] if corrections[BIAS] == "on" else []
+    words += [{"on": "bias", EMPIRICAL: "measured bias"}[corrections[BIAS]]] if corrections[BIAS] != "off" else []
+    words += ["equalized"] if corrections[EQUALIZATION] == "on" else []
+    words += [f"smooth {corrections[SMOOTH]}"] if corrections[SMOOTH] != "off" else []
     return "+".join(words) or "none"
 
 
@@ -83,10 +96,10 @@ class Part:
             self._analysis, profiles.get("cpu"), calibrated=set(self._ranges.values), faulty=self.builder.faults
         )
 
-    def fresh(self) -> tuple[Builder, Passes]:
+    def fresh(self) -> tuple[Builders, Passes]:
         """A builder that has computed nothing yet."""
         passes = Passes(lambda: self._feeds, self._opener, self._statistics.samples)
-        return Builder(self._model, self._analysis, self._ranges, profiles.get("cpu"), passes), passes
+        return Builders(self._model, self._analysis, self._ranges, profiles.get("cpu"), passes), passes
 
     def recipe(self, settings: dict[str, str], corrections: dict[str, str]) -> Recipe:
         """All layers in int8."""
@@ -163,7 +176,7 @@ def measure(
 def costs(part: Part, settings: dict[str, str]) -> dict[str, float]:
     """Seconds of a first build with each correction beyond one without."""
     found = {}
-    for corrections in ({}, {WEIGHT_RANGE: "mse"}, {BIAS: "on"}, {ROUNDING: "gptq"}):
+    for corrections in ({}, {WEIGHT_RANGE: "mse"}, {BIAS: "on"}, {ROUNDING: "gptq"}, *SCALED):
         builder, _ = part.fresh()
         whole = {**NONE, **corrections}
         began = time.perf_counter()

@@ -76,8 +76,9 @@ def export(
         return Exported(write_text(jsonrecord.write(record), out), f"{len(record.tensors)} tensors")
     if form == "tensorrt-cache":
         record = replace(record, tensors=record.activations)
-    variant = rebuilt.builders.variants.get(switched_on(rebuilt.record.recipe))
-    record, warnings = _as_in_the_file(_at_sources(record, variant.derived), variant.model)
+    recipe = rebuilt.record.recipe
+    derived = rebuilt.builders.variants.get(switched_on(recipe)).derived
+    record, warnings = _as_in_the_file(_at_sources(record, derived), rebuilt.builders.builder(recipe).model)
     if form == "qnn-encodings":
         count = len(record.activations)
         said = f"{count} activations, {len(record.tensors) - count} constants"

@@ -88,6 +88,25 @@ def test_file_runs_as_the_candidate(name, tmp_path):
             assert (one == other).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scaled_channels_compute_the_same_and_run_as_built(name):
+    made = task(name)
+    variants = Variants(made.model, made.analysis)
+    ranges = compute_ranges(collect(made.model, variants.collected, made.feeds, open_session=open_session))
+    source = Passes(lambda: made.feeds, open_session, ranges.samples)
+    builders = Builders(made.model, variants, ranges, get("cpu"), source)
+    on = {REWRITE + rewrite: "on" for rewrite in variants.names}
+    scaled = {"correction/equalization": "on", "correction/smooth": "auto"}
+    for rewrites in ({}, on):
+        recipe = made.recipe().replace({**rewrites, **scaled})
+        builder = builders.builder(recipe)
+        opened = open_session(builder.model.proto.SerializeToString(), weights=builder.model.weights, threads=1)
+        answers = [opened.run(None, dict(feed)) for feed in made.feeds]
+        assert distance(made.float_outputs(), answers) < 1e-10  # of squares: 1e-5
+        assert not differences(made, builders.build(recipe))
+    assert not differences(made, builders.build(made.recipe(glue="int8").replace({**on, **scaled})))
+
+
 @pytest.mark.parametrize("name", ["minilm_sentiment", "effnet_lite0"])
 def test_a_build_takes_30_ms(name):
     made = task(name)
