@@ -12,6 +12,8 @@ from .statistics import Statistics
 MARGIN = 0.1
 """Of a calibrated range: so far beyond its ends a value may lie and count as inside."""
 _LEAST = 1e-3
+_FEWEST = 8
+"""Values at least: of small tensors a few lie outside by chance."""
 _NARROW = 0.25
 _SHARE = 0.02
 _CHANCE = 1.6
@@ -24,8 +26,8 @@ class Mismatch:
     Attributes:
         samples: Of the evaluation that were looked at.
         tensors: Compared.
-        outside: Tensors with more than 0.1 % of their values beyond the smallest and largest calibrated one, by more
-            than a tenth of the range.
+        outside: Tensors with more than 0.1 % of their values, and 8 at least, beyond the smallest and largest
+            calibrated one, by more than a tenth of the range.
         narrow: Tensors that reach less than a quarter of their calibrated range.
         worst: The tensor with the most values outside, an input of the model before any other; "" where there is none.
         beyond: Fraction of its values.
@@ -72,7 +74,8 @@ def mismatch(met: Statistics, ranges: Ranges, inputs: Mapping[str, Any] | tuple[
         low, high = ranges.get(tensor, "minmax", "asymmetric")
         room, most = MARGIN * (high - low), max(-low, high)
         bins = histogram.bins()
-        beyond = float(bins.counts[(bins.lower > high + room) | (bins.upper < low - room)].sum()) / histogram.count
+        count = int(bins.counts[(bins.lower > high + room) | (bins.upper < low - room)].sum())
+        beyond = count / histogram.count if count >= _FEWEST else 0.0
         reach = max(abs(histogram.min), abs(histogram.max)) / most if most > 0 else 1.0
         outside += beyond > _LEAST
         narrow += reach < _NARROW
