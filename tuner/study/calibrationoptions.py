@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import OptionError
-from ..calibration.selection import SELECTIONS
 
 RECORDED = 200
 """Samples kept of an evaluation's own, where the eval file has no `calibration()` and no number is asked for."""
@@ -48,6 +47,8 @@ class CalibrationOptions:
         """
         if self.samples is not None and self.samples < 1:
             raise OptionError(f"--calibration-samples must be at least 1, but got {self.samples}.")
+        from ..calibration.selection import SELECTIONS  # here, since it needs numpy and every `--help` comes by
+
         if self.select is not None and self.select not in SELECTIONS:
             raise OptionError(f"--calibration-select must be one of {', '.join(SELECTIONS)}, but got {self.select!r}.")
         if self.data_free and self.select is not None:
