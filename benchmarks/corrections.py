@@ -50,6 +50,7 @@ from autoquant.tuner.quantization import halves
 from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.quantization.variants import Builders
 from autoquant.tuner.study import feeds as kept
+from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
@@ -87,7 +88,7 @@ class Part:
         self._path, self._threads, self._granularity = path, threads, granularity
         self._model = load(path)
         self._analysis = analyse(self._model)
-        self._opener = partial(open_session, threads=threads)
+        self._opener = partial(open_session, threads=threads, disabled_optimizers=UNWANTED)
         self._feeds = feeds
         self._statistics = collect(self._model, self._analysis.tensors, feeds, open_session=self._opener)
         self._ranges = compute_ranges(self._statistics)
@@ -176,7 +177,7 @@ def measure(
 def costs(part: Part, settings: dict[str, str]) -> dict[str, float]:
     """Seconds of a first build with each correction beyond one without."""
     found = {}
-    for corrections in ({}, {WEIGHT_RANGE: "mse"}, {BIAS: "on"}, {ROUNDING: "gptq"}, *SCALED):
+    for corrections in ({}, {WEIGHT_RANGE: "mse"}, {BIAS: "on"}, {BIAS: EMPIRICAL}, {ROUNDING: "gptq"}, *SCALED):
         builder, _ = part.fresh()
         whole = {**NONE, **corrections}
         began = time.perf_counter()
