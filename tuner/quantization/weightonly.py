@@ -19,7 +19,8 @@ from .writer import Writer
 DOMAIN = "com.microsoft"
 ACCURACY = 4
 """MatMulNBits' accuracy_level: blocks of activations are rounded to int8, for integer products. An error of 0.5 % where
-4-bit weights alone make one of 10 %, and on CPUs with such products about 1.5 times as fast as 0 (float)."""
+4-bit weights alone make one of 10 %, and 1.2 (128 rows) to 2.7 times (one row) as fast as level 0, which computes in
+float (ONNX Runtime 1.31, AVX512-VNNI)."""
 
 
 def refusals(layer: Layer, target: Target, weights: Weights, rank: int) -> Mapping[str, str]:
