@@ -72,6 +72,8 @@ def _figures(result: Result) -> Table:
     table.add_row("size", write.size(baseline), write.size(small or None), write.smaller(baseline, small))
     total = result.layers.get("total", 0)
     table.add_row("layers", str(total), f"{result.layers.get('int8', 0)} int8", _others(result))
+    if result.tables and result.tables["weight8"]:
+        table.add_row("tables", str(result.tables["total"]), f"{result.tables['weight8']} on 8 bits", "")
     if certified := claims.certified(result.certificate):
         table.add_row("certificate", "", "", certified)
     if calibrated := claims.calibrated(result.calibration):

@@ -12,6 +12,7 @@ import onnx
 
 from ...evaluators.base import Latency
 from ...evaluators.machine import versions
+from ...strategies.base import TABLE
 from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile
@@ -87,6 +88,7 @@ def deliver(
         holdout=held.to_json() if held else None,
         diagnosis=diagnosis.to_json() if diagnosis else None,
         calibration=calibration,
+        tables=count_tables(inputs.analysis, found.record.recipe if found else {}),
         warnings=tuple(said),
         files=files,
     )
@@ -96,6 +98,12 @@ def count_layers(analysis: Analysis, ran: Mapping[str, str]) -> dict[str, int]:
     """Compute layers of the float model by the precision they run in; what is not named runs in float."""
     total = len(analysis.layers) + sum(refusal.op_type in (*COMPUTE, *RECURRENT) for refusal in analysis.refusals)
     return count(ran, total)
+
+
+def count_tables(analysis: Analysis, recipe: Mapping[str, str]) -> dict[str, int] | None:
+    """Tables, and those of them that a recipe has on 8 bits; None where there is none."""
+    names = [TABLE + table.name for table in analysis.tables]
+    return {"total": len(names), "weight8": sum(recipe.get(n) == "weight8" for n in names)} if names else None
 
 
 def count_trials(run: Run, found: Confirmed | None, others: float = 0.0) -> dict[str, float]:

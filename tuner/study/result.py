@@ -40,6 +40,7 @@ class Result:
             search never saw; None without `--holdout`.
         diagnosis: findings, advice (sentences) and checks (figures): why nothing on integers holds the target; None
             where something does.
+        tables: total, weight8: embeddings, and those on 8 bits in the delivered file; None without any.
         certificate: status (`complete` or `11 of 14`), refuted, of, layers: what is known against each float layer of
             the delivered recipe being int8; None where the target is not held.
         front: trial, drop, cost, metric, speedup, speedup_ci, size_bytes, int8_layers of each point, from the least
@@ -77,6 +78,7 @@ class Result:
     evidence: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[Mapping[str, Any], ...] = ()
     calibration: Mapping[str, Any] | None = None
+    tables: Mapping[str, int] | None = None
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -109,6 +111,7 @@ class Result:
             "evidence": [dict(candidate) for candidate in self.evidence],
             "errors": [dict(layer) for layer in self.errors],
             "calibration": dict(self.calibration) if self.calibration else None,
+            "tables": dict(self.tables) if self.tables else None,
             "warnings": list(self.warnings),
         }
 
@@ -137,6 +140,7 @@ class Result:
             holdout=data.get("holdout"),
             diagnosis=data.get("diagnosis"),
             certificate=data.get("certificate"),
+            tables=data.get("tables"),
             front=tuple(data.get("front", ())),
             evidence=tuple(data.get("evidence", ())),
             errors=tuple(data.get("errors", ())),

@@ -73,6 +73,7 @@ def test_tables_where_size_counts(tmp_path: Path) -> None:
     result = tune(request("words", tmp_path))
     assert result.status == "met"
     assert result.layers["total"] == 1  # tables are none
+    assert result.tables == {"total": 2, "weight8": 2}
     recipe = json.loads(result.files["recipe"].read_text())["parameters"]
     assert {v for name, v in recipe.items() if name.startswith("table/")} == {"weight8"}
     assert result.size["tuned_bytes"] < 0.4 * result.size["baseline_bytes"]
@@ -95,6 +96,7 @@ def test_lstms_run_on_integers_whatever_counts(tmp_path: Path) -> None:
     result = tune(request("bilstm", tmp_path, objective="ops"))
     assert result.status == "met"
     assert result.layers == {"total": 3, "int8": 3, "fp16": 0, "fp32": 0}
+    assert result.tables is None
     rebuilt_alike(result, tmp_path)
 
 
