@@ -38,14 +38,13 @@ _SHARE = 0.25
 def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) -> Procedure[Outcome]:
     """Correct a recipe that misses the target, and score it.
 
-    Which settings are the best can change with corrections: of the given recipe and the others the one goes on that has
-    the least distance with its biases corrected, or as it is. Each correction is probed alone on it; then, from the
-    best one on, each other one is added that lowers the
+    Channels are scaled first, where that lowers the distance. Then weights and biases are corrected, unless a probe
+    says that rounding the weights causes less than a quarter of the distance. Which settings are the best can change
+    with that: of the given recipe and the others the one goes on that has the least distance with its biases corrected,
+    or as it is. Each correction is probed alone on it; from the best one on, each other one is added that lowers the
     distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency, but a pass
-    over the calibration samples and, GPTQ, as much time as several evaluations. So none is tried where a probe says
-    that rounding the weights causes less than a quarter of the distance. Before that, whatever causes it, channels are
-    scaled where that lowers the distance. Where biases were corrected and the target is
-    still missed, what they must take back is measured.
+    over the calibration samples and, GPTQ, as much time as several evaluations. Where biases were corrected and the
+    target is still missed, what they must take back is measured (`measured`).
 
     Args:
         history: What is known.
