@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from autoquant.errors import OptionError, StudyError
 from autoquant.strategies.base import EQUALIZATION, ROUNDING, SMOOTH, WEIGHT_GRANULARITY
+from autoquant.tuner.report.records import export
 from autoquant.tuner.study.events import Event, Noted
 from autoquant.tuner.study.export import export_trial, quantize_recipe
 from autoquant.tuner.study.recover import open_study
@@ -69,3 +70,16 @@ def test_a_run_goes_on_with_what_it_has(tmp_path: Path) -> None:
     with open_study(str(made.out)) as store:
         assert export_trial(store, 0, tmp_path / "a.onnx").read_bytes() == delivered
     assert result.tuned is not None
+
+
+def test_encodings_leave_out_what_was_scaled(tmp_path: Path) -> None:
+    made = task.write(tmp_path)
+    run(made)
+    run(made, fix={WEIGHT_GRANULARITY: "per_tensor"}, out=tmp_path / "plain")
+    counts = []
+    for folder in (tmp_path / "plain", made.out):
+        with open_study(str(folder)) as store:
+            exported = export(store, 0, tmp_path / "a.encodings", "qnn-encodings")
+        counts.append(len(exported.path.read_text()))
+    assert counts[1] < counts[0]
+    assert any("left out" in warning for warning in exported.warnings)
