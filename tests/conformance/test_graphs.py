@@ -13,12 +13,16 @@ from autoquant.strategies.base import (
     BIAS,
     BIASES,
     CALIBRATOR,
+    EQUALIZATION,
+    EQUALIZATIONS,
     GRANULARITIES,
     LAYER,
     OP,
     REWRITE,
     ROUNDING,
     ROUNDINGS,
+    SMOOTH,
+    SMOOTHS,
     SYMMETRIES,
     WEIGHT_GRANULARITY,
     WEIGHT_RANGE,
@@ -59,6 +63,8 @@ def random_recipe(builders: Builders, seed: int) -> Recipe:
         WEIGHT_RANGE: draw.choice(WEIGHT_RANGES),
         ROUNDING: draw.choice(ROUNDINGS),
         BIAS: draw.choice(BIASES),
+        EQUALIZATION: draw.choice(EQUALIZATIONS),
+        SMOOTH: draw.choice(SMOOTHS),
     }
     share = draw.choice([0.3, 0.7, 1.0])
     for group in analysis.groups:
