@@ -28,8 +28,8 @@ from .calibrationoptions import MADE
 from .provenance import stamp
 from .space import build_space
 
-CALIBRATED_BY = "minmax"
-"""The calibrator of a model without data: made-up values say little about how much of a range may be cut."""
+CALIBRATED_BY = "mse"
+"""The calibrator of a model without data: no worse than the others on the public tasks, and far better on ocr_v4."""
 
 
 @dataclass(frozen=True)
