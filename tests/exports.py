@@ -217,7 +217,7 @@ def legacy_encoder() -> onnx.ModelProto:
 
 
 def optimized_encoder() -> onnx.ModelProto:
-    """A block after ONNX Runtime's transformer optimizer: embedding, attention and normalizations are its own operators."""
+    """A block after ONNX Runtime's transformer optimizer: embedding, attention and norms are operators of its own."""
     g = Export(8)
     tables = [g.put(f"{kind}.weight", g.rng.standard_normal((WORDS, WIDTH))) for kind in ("words", "positions")]
     inputs = ["ids", "", tables[0], tables[1], "", *g.normal("embed", WIDTH)]
