@@ -188,4 +188,4 @@ def padded(node: onnx.NodeProto) -> bool:
 
 def _sane(scale: np.ndarray) -> np.ndarray:
     """In bounds, float32."""
-    return np.clip(np.nan_to_num(scale, nan=1.0), 1.0 / _LARGEST, _LARGEST).astype(np.float32)
+    return np.asarray(np.clip(np.nan_to_num(scale, nan=1.0), 1.0 / _LARGEST, _LARGEST), np.float32)
