@@ -185,7 +185,7 @@ def function_encoder() -> onnx.ModelProto:
 
 
 def legacy_encoder() -> onnx.ModelProto:
-    """A feed-forward block of the TorchScript exporter: names with slashes, LayerNorm and Gelu written out, Constants."""
+    """A feed-forward block of the TorchScript exporter: slashes in names, LayerNorm and Gelu written out, Constants."""
     g = Export(7)
 
     def constant(name: str, number: float) -> str:
