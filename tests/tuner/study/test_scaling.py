@@ -31,8 +31,11 @@ def passes(events: list[Event]) -> int:
     return sum(isinstance(event, Noted) and event.text.startswith("a pass over the calibration") for event in events)
 
 
-@pytest.mark.parametrize("net", [zoo.conv_net, zoo.hardswish_net])
-@pytest.mark.parametrize("fix", [BOTH, {**BOTH, ROUNDING: "gptq"}], ids=["alone", "gptq"])
+@pytest.mark.parametrize(
+    ("net", "fix"),
+    [(zoo.conv_net, BOTH), (zoo.hardswish_net, {**BOTH, ROUNDING: "gptq"})],
+    ids=["alone", "gptq"],
+)
 def test_delivered_exported_and_replayed_are_one(net, fix, tmp_path: Path) -> None:
     made = task.write(tmp_path, net())
     result, events = run(made, fix=fix)
