@@ -13,7 +13,6 @@ from autoquant.tuner.cli.main import main
 
 from tests import zoo
 
-
 MINMAX = "activation/calibrator=minmax"
 
 
