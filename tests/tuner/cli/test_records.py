@@ -266,7 +266,7 @@ BAD: list[tuple[list[str], str]] = [
     (
         ["quantize", "--model", "{model}", "--ranges", "{cache}", "--recipe", "{out}/recipe.json", "--target", "cpu",
          "--out", "x"],
-        "--target goes with --ranges alone",
+        "--target goes with --ranges or --data-free alone",
     ),
     (["quantize", "--model", "{model}", "--ranges", "{cache}", "--out", "{tmp}/no/x.onnx"], "Cannot write"),
     (["tune", "--model", "{model}", "--eval", "{eval}", "--out", "{tmp}/o", "--ranges", "{strange}"], "have: odd"),
