@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .base import (
+    ACTIVATION_SYMMETRY,
     BIAS,
     BIASES,
     EMPIRICAL,
@@ -101,14 +102,29 @@ def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
 def _scaled(
     space: Space, recipe: Recipe, least: float, scalings: Sequence[Mapping[str, str]]
 ) -> Procedure[tuple[Recipe, float]]:
-    """The recipe with the channels scaled that lower its distance most, by 1 % at least, and that distance."""
-    best = recipe
+    """The recipe with the channels scaled that lower its distance most, by 1 % at least, and that distance.
+
+    The symmetry was chosen where other channels had the say: with scaled ones each is looked at once more.
+    """
+    best, reached = recipe, least
     for scaling in scalings:
-        changed = space.canonical(recipe.replace(scaling))
-        found = yield from distance(changed, "correct")
-        if found < least * (1.0 - _WORTH):
-            best, least = changed, found
-    return best, least
+        best, reached = yield from _lower(space, recipe, scaling, best, reached)
+    if best == recipe:
+        return best, reached
+    scaled = best
+    for symmetry in space.offered[ACTIVATION_SYMMETRY]:
+        if symmetry != recipe[ACTIVATION_SYMMETRY]:
+            best, reached = yield from _lower(space, scaled, {ACTIVATION_SYMMETRY: symmetry}, best, reached)
+    return best, reached
+
+
+def _lower(
+    space: Space, recipe: Recipe, changes: Mapping[str, str], best: Recipe, least: float
+) -> Procedure[tuple[Recipe, float]]:
+    """The changed recipe and its distance, where that is 1 % below the least so far; else the best so far."""
+    changed = space.canonical(recipe.replace(changes))
+    found: float = yield from distance(changed, "correct")
+    return (changed, found) if found < least * (1.0 - _WORTH) else (best, least)
 
 
 def measured(history: History, outcome: Outcome) -> Procedure[Outcome]:

@@ -95,6 +95,21 @@ def test_of_two_scalings_the_better_one_goes_on_and_weights_are_corrected_on_top
     assert scored == [first.recipe.replace({base.SMOOTH: "auto", base.ROUNDING: "gptq", base.BIAS: "on"})]
 
 
+def test_with_channels_scaled_the_other_symmetry_may_be_the_better_one():
+    class Turned(Scalable):
+        def _scale(self, recipe):
+            turned = recipe[base.ACTIVATION_SYMMETRY] != first.recipe[base.ACTIVATION_SYMMETRY]
+            return super()._scale(recipe) * (0.5 if turned and recipe[base.SMOOTH] == "auto" else 1.0)
+
+    problem = scalable(Scalable, of_weights=0.1)
+    first = start(problem)
+    problem = scalable(Turned, of_weights=0.1)
+    (other,) = set(base.SYMMETRIES) - {first.recipe[base.ACTIVATION_SYMMETRY]}
+    _, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    scaled = first.recipe.replace({base.SMOOTH: "auto", base.EQUALIZATION: "on"})
+    assert scored == [scaled.replace({base.ACTIVATION_SYMMETRY: other})]
+
+
 def test_scaling_that_lowers_no_distance_is_left_out():
     class Even(Scalable):
         smoothed = both = 1.0
