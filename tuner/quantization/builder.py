@@ -23,6 +23,7 @@ from .corrections import Corrections, Source
 from .guards import Guards
 from .lookups import Lookup, hard_sigmoid
 from .placement import Placer
+from .plan import Plan
 from .weightonly import refusals
 from .weights import Weights
 
@@ -102,7 +103,7 @@ class Builder:
             overrides: Activation tensor → scale and zero point that are used instead of the calibrated ones.
             wide: Likewise for 16 bits.
         """
-        return Build(self, recipe, self.placer.place(recipe), simulate, overrides or {}, wide or {}).candidate()
+        return Build(Plan(self, recipe, self.placer.place(recipe), simulate, overrides or {}, wide or {})).candidate()
 
     def parameters(self, tensor: str, recipe: Mapping[str, str]) -> Quantization:
         """Scale and zero point of an activation under a recipe's symmetry and the tensor's calibrator.

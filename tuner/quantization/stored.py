@@ -52,14 +52,14 @@ class Stored:
         writer, output, axis = self._writer, node.output[0], table.axis
         if self._simulate:
             node.input[0] = self._rounded(table.weight, quantized)
-            return {table.weight: _recorded(quantized)}
+            return {table.weight: recorded(quantized)}
         integers, scale = self._parts(f"{table.weight}/table", quantized)
         picked = writer.add("Gather", [integers, node.input[1]], writer.name(f"{output}/q"), axis=axis)
         unscaled = writer.add("Cast", [picked], writer.name(f"{output}/unscaled"), to=TensorProto.FLOAT)
         if quantized.axis is not None:
             scale = writer.add("Gather", [scale, node.input[1]], writer.name(f"{output}/scale"), axis=axis)
         node.CopyFrom(onnx.NodeProto(op_type="Mul", name=node.name, input=[unscaled, scale], output=[output]))
-        return {table.weight: _recorded(quantized)}
+        return {table.weight: recorded(quantized)}
 
     def lstm(self, node: onnx.NodeProto, layer: Layer, bits: int) -> dict[str, Quantization]:
         """Make an LSTM ONNX Runtime's DynamicQuantizeLSTM, which quantizes what it reads as it comes.
@@ -75,7 +75,7 @@ class Stored:
             How its weights are quantized.
         """
         quantized = {name: self._quantized(name, layer.weight_axis, bits) for name in layer.weights}
-        made = {name: _recorded(each) for name, each in quantized.items()}
+        made = {name: recorded(each) for name, each in quantized.items()}
         if self._simulate:
             for position, name in enumerate(layer.weights, start=1):
                 node.input[position] = self._rounded(name, quantized[name])
@@ -111,5 +111,6 @@ def _along(quantized: QuantizedWeight) -> tuple[int, ...]:
     return tuple(-1 if axis == quantized.axis else 1 for axis in range(rank))
 
 
-def _recorded(quantized: QuantizedWeight) -> Quantization:
+def recorded(quantized: QuantizedWeight) -> Quantization:
+    """How a weight is quantized."""
     return Quantization(quantized.scale, quantized.zero_point, str(quantized.values.dtype), quantized.axis)
