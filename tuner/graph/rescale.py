@@ -18,23 +18,6 @@ from .model import Model
 from .sites import Site, biases_of, groups_of
 
 
-@dataclass(frozen=True, slots=True)
-class Border:
-    """A Mul that scales channels where no weight can: between a float operator and the integers.
-
-    Attributes:
-        source: What it reads.
-        factors: float32 [channels].
-        axis: Of the channels, 1 or -1.
-        inward: Whether integers follow it; else they come before it.
-    """
-
-    source: str
-    factors: np.ndarray
-    axis: int
-    inward: bool
-
-
 @dataclass(frozen=True)
 class Rescaled:
     """A model with scaled activations.
@@ -42,12 +25,12 @@ class Rescaled:
     Attributes:
         model: It computes what it did before, to float rounding. Layers have kept their names.
         sources: New tensor → the tensor that it is a scaled form of.
-        borders: Output of each added Mul → what it is.
+        added: Outputs of the added Muls, between float operators and the integers.
     """
 
     model: Model
     sources: Mapping[str, str] = field(default_factory=dict)
-    borders: Mapping[str, Border] = field(default_factory=dict)
+    added: frozenset[str] = frozenset()
 
 
 def rescaled(
@@ -77,7 +60,7 @@ def rescaled(
         work.scale(site, np.asarray(scale, np.float32), (offsets or {}).get(site))
     work.finish()
     made = replace(model, proto=proto, weights=work.draft.weights)
-    return Rescaled(made, work.sources, work.borders)
+    return Rescaled(made, work.sources, frozenset(work.added))
 
 
 def columns(weight: np.ndarray, layer: Layer, groups: int, scale: np.ndarray) -> np.ndarray:
@@ -120,7 +103,7 @@ class _Work:
     def __init__(self, draft: Draft, analysis: Analysis, tag: str) -> None:
         self.draft = draft
         self.sources: dict[str, str] = {}
-        self.borders: dict[str, Border] = {}
+        self.added: set[str] = set()
         self._graph = draft.proto.graph
         self._nodes = list(self._graph.node)  # added ones are put between at the end: indices stay
         self._index = GraphIndex(self._graph)
@@ -192,14 +175,13 @@ class _Work:
     def _leave(self, site: Site, new: str, scale: np.ndarray) -> None:
         """A Mul that brings back, under its old name, what others read."""
         self._mul(site, new, site.tensor, scale)
-        self.borders[site.tensor] = Border(new, scale, site.axis, inward=False)
+        self.added.add(site.tensor)
 
     def _enter(self, site: Site, scale: np.ndarray) -> None:
         """A Mul for the layers alone."""
         new = self._new(site.tensor)
-        factors = np.asarray(np.float32(1) / scale, np.float32)
-        self._mul(site, site.tensor, new, factors)
-        self.borders[new] = Border(site.tensor, factors, site.axis, inward=True)
+        self._mul(site, site.tensor, new, np.asarray(np.float32(1) / scale, np.float32))
+        self.added.add(new)
         for reader in site.readers:
             self._redirect(self._layers[reader].node, site.tensor, new)
 

@@ -62,22 +62,24 @@ class Biasing:
         elif layer.op_type in ("Conv", "Gemm"):
             self._new(node, layer, quantized)
 
-    def behind(self, node: onnx.NodeProto, position: int, layer: Layer, quantized: QuantizedWeight) -> None:
+    def behind(self, node: onnx.NodeProto, name: str, position: int, layer: Layer, quantized: QuantizedWeight) -> None:
         """The bias behind a MatMul: int32 where a Gemm is made of both, else out of that fusion's reach.
 
         Args:
-            node: The Add.
+            node: The Add; a guard may stand there for the bias.
+            name: Of the bias in the float graph.
             position: Of the bias among its inputs.
             layer: The MatMul's; its weight is on integers.
             quantized: That weight.
         """
-        builder, name = self._plan.builder, node.input[position]
+        builder = self._plan.builder
         if self._plan.for_cpu_kernels and self._integer(layer) is not None:
             node.input[position] = self._written(name, layer, quantized)
             return
         rank, dims = builder.rank(layer.inputs[0]), builder.weights.dims(name)
         precision = self._plan.placement.layers[layer.name]
         apart = self._plan.for_cpu_kernels and rank > 2 and len(dims) == 1 and precision == "int8"
+        apart = apart or node.input[position] != name  # guarded so
         if self._mended.biases:
             values = self._mended.bias(name, layer, quantized)
             shape = [1] * (rank - 1) + [-1] if apart else list(dims)

@@ -76,10 +76,6 @@ class Build:
     def _node(self, i: int, original: onnx.NodeProto) -> None:
         """Write the i-th node, and the pairs behind it."""
         builder, writer = self._plan.builder, self._writer
-        border = self._pairs.folded.get(i)
-        if border is not None:
-            self._pairs.border(original.output[0], border)
-            return
         node = onnx.NodeProto()
         node.CopyFrom(original)
         layer = builder.by_node.get(i)
@@ -126,7 +122,7 @@ class Build:
             else:
                 self._constants.of_glue(node, i)
         elif i in builder.bias_adds:
-            self._constants.of_bias_add(node, *builder.bias_adds[i])
+            self._constants.of_bias_add(node, original, *builder.bias_adds[i])
         elif i in builder.rectified:
             self._fusing.rectifier(node, builder.rectified[i])
         return None

@@ -12,10 +12,8 @@ from ..graph.analysis import Analysis, Layer
 from ..graph.draft import tensor_names
 from ..graph.index import GraphIndex
 from ..graph.model import Model
-from ..graph.rescale import Border
 from ..targets.base import Target
 from . import fp16, scales
-from .borders import Borders
 from .build import Build
 from .calibrators import Calibrators
 from .candidate import Candidate, Quantization
@@ -37,7 +35,6 @@ class Builder:
         ranges: What calibration found.
         target: The runtime's profile.
         source: Where recipes with corrections find what calibration samples tell, None for nowhere.
-        borders: Outputs of Muls that scale channels between float operators and integers.
     """
 
     def __init__(
@@ -47,7 +44,6 @@ class Builder:
         ranges: Ranges,
         target: Target,
         source: Source | None = None,
-        borders: Mapping[str, Border] | None = None,
     ) -> None:
         self.model = model
         self.analysis = analysis
@@ -70,7 +66,6 @@ class Builder:
         }
         self.placer = Placer(model, analysis, ranges, target, faults, too_large, self.unweighted)
         self.guards = Guards(model, ranges, self.weights)
-        self.borders = Borders(self.index, borders or {}, self.guards.from_integers)
         self.by_node = {layer.node: layer for layer in analysis.layers}
         self.layer_nodes = {i: layer.name for layer in analysis.layers for i in (layer.node, *layer.tail)}
         self.tables = {i: table for table in analysis.tables for i in table.nodes}

@@ -62,11 +62,11 @@ class Constants:
         for name, position in layer.more:
             node.input[position] = self._held(name, self._mended.nearest(layer, name))
 
-    def of_bias_add(self, node: onnx.NodeProto, layer: Layer, position: int) -> None:
+    def of_bias_add(self, node: onnx.NodeProto, original: onnx.NodeProto, layer: Layer, position: int) -> None:
         """The bias in an Add behind a MatMul whose weight is on integers."""
         precision = self._plan.placement.layers[layer.name]
         if precision in INTEGER_ACTIVATIONS + WEIGHT_ONLY and layer.weight is not None:
-            self._biasing.behind(node, position, layer, self._quantized(layer))
+            self._biasing.behind(node, original.input[position], position, layer, self._quantized(layer))
 
     def of_glue(self, node: onnx.NodeProto, i: int) -> None:
         """Constant operands of int8 glue: per tensor, of the activations' type, or the kernels do not fuse."""

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from ..graph.rescale import Border
 from . import scales
-from .borders import dequantize, quantize
 from .candidate import Quantization
 from .guards import Guard
 from .lookups import Lookup
@@ -29,7 +27,6 @@ class Pairs:
 
     Attributes:
         wide: The pairs of 16 bits.
-        folded: Nodes that a Q or DQ stands for → the borders they are.
     """
 
     def __init__(
@@ -48,25 +45,15 @@ class Pairs:
         self._narrow: dict[str, Quantization] = {}
         self._dequantized: dict[str, str] = {}
         self.wide = WidePairs(writer, plan.recipe, builder.ranges, builder.target.symmetries[0], plan.wide)
-        self.folded = builder.borders.folded(plan.placement) if plan.for_cpu_kernels else {}
 
-    def add(self, tensor: str, raw: str | None = None, border: Border | None = None) -> None:
-        """Q and DQ behind a tensor that has just been written (as `raw`), or that the Q makes of a border's source."""
+    def add(self, tensor: str, raw: str | None = None) -> None:
+        """Q and DQ behind a tensor that has just been written (as `raw`)."""
         if tensor in self._placement.wide_written:
             self.wide.add(tensor, raw or tensor, written=True)
             raw = None
-        self._add_narrow(tensor, raw, border)
+        self._add_narrow(tensor, raw)
         if tensor in self._placement.wide and tensor not in self._placement.wide_written:
             self.wide.add(tensor, tensor)
-
-    def border(self, tensor: str, border: Border) -> None:
-        """Scale channels in a Q or DQ instead of a Mul."""
-        if border.inward:
-            self.add(tensor, border=border)
-            return
-        made = self._made[border.source]
-        dequantize(self._writer, border, made, self._writer.name(f"{border.source}/q"), tensor)
-        self.add(tensor)
 
     def read(self, node: onnx.NodeProto, original: onnx.NodeProto, *, wide: bool) -> None:
         """Make a node read dequantized tensors where the original reads these, of 16 bits where it is `wide`."""
@@ -110,7 +97,7 @@ class Pairs:
         scale = writer.constant(f"{stem}/scale", np.ones((), np.float32))
         return writer.add("DequantizeLinear", [zero, scale, zero], writer.name(f"{stem}/dq"))
 
-    def _add_narrow(self, tensor: str, raw: str | None, border: Border | None) -> None:
+    def _add_narrow(self, tensor: str, raw: str | None) -> None:
         """Q and DQ of 8 bits."""
         root = self._placement.pairs.get(tensor)
         if root is None:
@@ -123,9 +110,7 @@ class Pairs:
         zero_point = writer.constant(f"{tensor}/zero", made.zero_point)
         quantized = writer.name(f"{tensor}/q")
         lookup = self.lookup(tensor)
-        if border is not None:
-            quantize(writer, border, made, quantized)
-        elif lookup is None:
+        if lookup is None:
             writer.add("QuantizeLinear", [raw or tensor, scale, zero_point], quantized)
         else:
             written = [
@@ -159,8 +144,6 @@ class Pairs:
         if tensor in index.outputs:
             return True
         for i in index.consumers.get(tensor, ()):
-            if i in self.folded:
-                continue
             positions = [k for k, name in enumerate(index.graph.node[i].input) if name == tensor]
             if not positions or any(
                 (i, k) not in self._guards or self._guards[i, k].kind != "channels" for k in positions

@@ -18,7 +18,7 @@ from ..calibration.ranges import Ranges
 from ..graph.analyse import analyse
 from ..graph.analysis import Analysis
 from ..graph.model import Model
-from ..graph.rescale import Border, Rescaled, rescaled
+from ..graph.rescale import Rescaled, rescaled
 from ..graph.sites import Site, sites
 from ..targets.base import Target
 from .corrections import Kept, Source
@@ -33,14 +33,12 @@ class Form:
     """A scaled model, and what is known of it.
 
     Attributes:
-        borders: See `Rescaled`.
         files: Key → file of the results it rests on.
     """
 
     model: Model
     analysis: Analysis
     ranges: Ranges
-    borders: Mapping[str, Border]
     files: Mapping[str, str]
 
 
@@ -110,9 +108,9 @@ class Rescaling:
             scales, offsets = self._unpacked(get("scales", lambda *given: self._scales(scaling)))
             made = rescaled(self._model, self._analysis, scales, offsets)
             spans = get("spans", lambda *given: _spans(made, *given))
-            analysis = _without_borders(analyse(made.model), made)
+            analysis = _without_added(analyse(made.model), made)
             ranges = _extended(self._ranges, made, spans)
-            self._made[scaling] = Form(made.model, analysis, ranges, made.borders, files)
+            self._made[scaling] = Form(made.model, analysis, ranges, files)
         return self._made[scaling]
 
     def _get(self, kind: str, scaling: Scaling, run: Compute) -> Kept:
@@ -226,8 +224,8 @@ def _extended(ranges: Ranges, made: Rescaled, spans: np.ndarray) -> Ranges:
     return replace(ranges, values=values, shapes=shapes)
 
 
-def _without_borders(analysis: Analysis, made: Rescaled) -> Analysis:
+def _without_added(analysis: Analysis, made: Rescaled) -> Analysis:
     """The analysis without the added Muls: they are no glue of the recipe's."""
     nodes = made.model.proto.graph.node
-    added = {i for i, node in enumerate(nodes) if node.op_type == "Mul" and node.output[0] in made.borders}
+    added = {i for i, node in enumerate(nodes) if node.op_type == "Mul" and node.output[0] in made.added}
     return replace(analysis, glue=tuple(glue for glue in analysis.glue if glue.node not in added))

@@ -58,9 +58,7 @@ class Builders:
         if form is None:
             return self._of(switched_on(recipe))
         if id(form) not in self._scaled:
-            self._scaled[id(form)] = Builder(
-                form.model, form.analysis, form.ranges, self.target, self._source, form.borders
-            )
+            self._scaled[id(form)] = Builder(form.model, form.analysis, form.ranges, self.target, self._source)
         return self._scaled[id(form)]
 
     def build(

@@ -108,7 +108,7 @@ def test_what_weights_take_up_needs_no_operator() -> None:
     analysis = analyse(model)
     places = tuple(site for site in sites(model, analysis) if site.writer is not None)
     made = rescaled(model, analysis, drawn(places, 2))
-    assert not made.borders
+    assert not made.added
     assert [n.op_type for n in made.model.proto.graph.node] == [n.op_type for n in model.proto.graph.node]
     feeds = zoo.feeds(relu_net())
     assert_same(outputs(model, feeds), outputs(made.model, feeds))
@@ -121,7 +121,7 @@ def test_readers_of_one_activation_share_its_scale_and_others_find_it_as_it_was(
     assert shared.others  # the residual Add
     scale = drawn((shared,), 3)[shared]
     made = rescaled(model, analysis, {shared: scale})
-    assert len(made.borders) == 1
+    assert len(made.added) == 1
     for name in shared.readers:
         layer = next(layer for layer in analysis.layers if layer.name == name)
         before = {t.name: t for t in model.proto.graph.initializer}[layer.weight]
@@ -143,7 +143,7 @@ def test_a_layernormalization_of_its_own_takes_the_scale_up() -> None:
     (site,) = [site for site in sites(model, analysis) if site.readers]
     assert len(site.readers) == 2
     made = rescaled(model, analysis, drawn((site,), 4))
-    assert not made.borders
+    assert not made.added
     assert_same(outputs(model, zoo.feeds(proto)), outputs(made.model, zoo.feeds(proto)))
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
-from autoquant.strategies.base import LAYER, WEIGHT_ONLY
+from autoquant.evaluators.session import open_session
+from autoquant.strategies.base import BIAS, LAYER, WEIGHT_ONLY
 from autoquant.tuner.calibration.moments import Moment
 from autoquant.tuner.graph.serialize import write
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.candidate import Candidate
 from autoquant.tuner.quantization.corrections import Kept, Wanted
 from autoquant.tuner.quantization.kernels import integer_kernels, ran
+from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.targets.profiles import get
 
 from tests import zoo
@@ -151,3 +154,20 @@ def test_builds_are_bit_equal() -> None:
             Builder(made.model, made.analysis, made.ranges, get("cpu")).build(made.recipe(precision)) for _ in "ab"
         )
         assert contents(one) == contents(other)
+
+
+@pytest.mark.parametrize("bias", ["off", "on"])
+@pytest.mark.parametrize("precision", [*WEIGHT_ONLY, "int8", "fp32"])
+def test_a_bias_behind_integers_that_a_guard_stands_for(precision: str, bias: str, tmp_path: Path) -> None:
+    sketch = zoo.Sketch(1)
+    sketch.conv("x", "first", 3, 8)
+    sketch.linear("first", "middle", 8, 8)
+    proto = sketch.model([zoo.value("x", ["N", 3, 8, 8])], [zoo.value("middle", ["N", 8, 8, 8])])
+    made = case(proto, tmp_path)
+    (layer,) = (layer for layer in made.analysis.layers if layer.op_type == "MatMul")
+    source = Passes(lambda: made.feeds, lambda *given, **options: open_session(*given, **options, threads=1), 1)
+    builder = Builder(made.model, made.analysis, made.ranges, get("cpu"), source)
+    candidate = builder.build(made.recipe().replace({LAYER + layer.group: precision, BIAS: bias}))
+    assert candidate.layers[layer.name] == precision
+    assert ran(candidate, made.analysis) == dict(candidate.layers)
+    assert distance(made.float_outputs(), made.outputs(candidate)) < 0.01
