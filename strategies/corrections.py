@@ -43,9 +43,9 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
     says that rounding the weights causes less than a quarter of the distance. Which settings are the best can change
     with that: of the given recipe and the others the one goes on that has the least distance with its biases corrected,
     or as it is. Each correction is probed alone on it; from the best one on, each other one is added that lowers the
-    distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency (scaling now and then a Mul), but a pass
-    over the calibration samples and, GPTQ, as much time as several evaluations. Where biases were corrected and the
-    target is still missed, what they must take back is measured (`measured`).
+    distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency (scaling now
+    and then a Mul), but a pass over the calibration samples and, GPTQ, as much time as several evaluations. Where
+    biases were corrected and the target is still missed, what they must take back is measured (`measured`).
 
     Args:
         history: What is known.
