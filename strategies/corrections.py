@@ -89,6 +89,8 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
         left.remove(name)
     if best == recipe:
         return outcome
+    if any(best.get(name) != recipe.get(name) for name in (EQUALIZATION, SMOOTH)):
+        best = yield from _turned(space, best, least)  # other channels had the say when it was chosen
     again = _better(history, (yield from score(best, "correct")), outcome)
     return (yield from measured(history, again))
 
@@ -102,20 +104,20 @@ def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
 def _scaled(
     space: Space, recipe: Recipe, least: float, scalings: Sequence[Mapping[str, str]]
 ) -> Procedure[tuple[Recipe, float]]:
-    """The recipe with the channels scaled that lower its distance most, by 1 % at least, and that distance.
-
-    The symmetry was chosen where other channels had the say: with scaled ones each is looked at once more.
-    """
-    best, reached = recipe, least
+    """The recipe with the channels scaled that lower its distance most, by 1 % at least, and that distance."""
+    best = recipe
     for scaling in scalings:
-        best, reached = yield from _lower(space, recipe, scaling, best, reached)
-    if best == recipe:
-        return best, reached
-    scaled = best
+        best, least = yield from _lower(space, recipe, scaling, best, least)
+    return best, least
+
+
+def _turned(space: Space, recipe: Recipe, least: float) -> Procedure[Recipe]:
+    """The recipe, or with activations of another symmetry, whose distance is the least."""
+    best = recipe
     for symmetry in space.offered[ACTIVATION_SYMMETRY]:
         if symmetry != recipe[ACTIVATION_SYMMETRY]:
-            best, reached = yield from _lower(space, scaled, {ACTIVATION_SYMMETRY: symmetry}, best, reached)
-    return best, reached
+            best, least = yield from _lower(space, recipe, {ACTIVATION_SYMMETRY: symmetry}, best, least)
+    return best
 
 
 def _lower(
