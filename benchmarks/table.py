@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .environment import RESULTS, ROOT, TASKS
+from .markdown import markdown
+from .quality import corrections, fallbacks, precisions
 
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.table` -->", "<!-- end of benchmarks -->"
 HEAD = ("task (float metric)", "tool", "holds 1 %", "metric", "seconds", "evaluations", "int8 layers", "latency")
@@ -23,13 +25,6 @@ SHOWN_MODES = ("alone", "restored", "both", "direct")
 def results() -> dict[str, dict[str, Any]]:
     """Name of a results file without its ending → content."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-
-
-def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def our_row(figures: dict[str, Any]) -> list[str]:
@@ -339,36 +334,6 @@ def conformance(figures: dict[str, Any]) -> str:
     )
 
 
-def corrections(found: dict[str, dict[str, Any]]) -> str:
-    """What corrections of weights and biases bring, a row for each combination, mean ± sd over calibration parts."""
-    rows = []
-    for figures in found.values():
-        task = f"{figures['task']}, {figures['granularity']}, {figures['calibrator']}, {figures['samples']} samples"
-        seconds, first = figures["seconds"], next(iter(figures["combinations"]))
-        for name, measured in figures["combinations"].items():
-            cost = sum(seconds.get(part, 0.0) for part in name.split("+"))
-            rows.append(
-                [
-                    task if name == first else "",
-                    name,
-                    spread([100 * row["drop"] for row in measured], 2),
-                    spread([row["distance"] for row in measured], 4),
-                    spread([row["weights"] for row in measured], 5) if "weights" in measured[0] else "–",
-                    f"{cost:.1f}" if cost else "–",
-                    f"{seconds['evaluation']:.0f}" if name == first else "",
-                ]
-            )
-    head = ("task", "corrections", "drop, points", "distance", "weights alone", "seconds", "one evaluation, s")
-    return markdown(head, rows)
-
-
-def spread(values: list[float], digits: int) -> str:
-    """Mean ± standard deviation."""
-    mean = sum(values) / len(values)
-    deviation = (sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)) ** 0.5
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-
-
 def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
     text = (
@@ -393,6 +358,8 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
         ("proposal", "Proposing and recording a trial in a large study", proposal),
         ("calibration", "Calibration: 100 samples (seconds), peak memory at 100 and 1,000", calibration),
         ("sensitivity", "Which label-free probe predicts the measured drop", sensitivity),
+        ("fallbacks", "Float layers that a tight target costs (objective `ops`)", fallbacks),
+        ("precisions", "More precisions: metric and bytes", precisions),
         ("conformance", "Conformance: onnx's own backend tests in all-int8", conformance),
     ):
         if name in found:
