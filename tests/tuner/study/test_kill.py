@@ -52,7 +52,7 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(slow: task.Task, tm
     alone.communicate(timeout=120)
     assert alone.returncode == 0
     killed = 0
-    for _ in range(12):
+    for _ in range(7):
         run = start(slow, slow.out)
         # Each kill comes a little after the study has moved, whatever the machine's speed.
         before = _trials(slow.out)
