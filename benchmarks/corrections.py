@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import (
+    ACTIVATION_SYMMETRY,
     BIAS,
     BIASES,
     CALIBRATOR,
@@ -35,6 +36,7 @@ from autoquant.strategies.base import (
     ROUNDING,
     ROUNDINGS,
     SMOOTH,
+    SYMMETRIES,
     UNCORRECTED,
     WEIGHT_GRANULARITY,
     WEIGHT_RANGE,
@@ -118,9 +120,9 @@ class Part:
 
 
 def measure(
-    folder: Path, samples: int, parts: int, granularity: str, calibrator: str | None, threads: int
+    folder: Path, samples: int, parts: int, granularity: str, fixed: Mapping[str, str], threads: int
 ) -> dict[str, Any]:
-    """The figures of one task."""
+    """The figures of one task; `fixed` are activation settings that are not chosen by distance."""
     path = folder / "model.onnx"
     evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
     given = evaluation.calibration()
@@ -146,7 +148,7 @@ def measure(
             tried = [
                 (distance(reference, outputs(part.session(part.recipe(candidate, NONE)), probes)), place, candidate)
                 for place, candidate in enumerate(activation_settings(part.space))
-                if calibrator in (None, candidate[CALIBRATOR])
+                if fixed.items() <= candidate.items()
             ]
             settings = min(tried, key=lambda entry: entry[:2])[2]
             print(folder.name, {name: settings[name] for name in list(GLOBAL_CHOICES)[:2]}, flush=True)
@@ -166,6 +168,7 @@ def measure(
         "task": folder.name,
         "granularity": granularity,
         "calibrator": settings[CALIBRATOR],
+        "symmetry": settings[ACTIVATION_SYMMETRY],
         "layers": sum(name.startswith(LAYER) for name in part.space.layers),
         "baseline": float(np.mean(baseline)),
         "samples": count,
@@ -196,10 +199,13 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=3, help="parts of the calibration samples")
     parser.add_argument("--granularity", choices=GRANULARITIES, default=GRANULARITIES[0])
     parser.add_argument("--calibrator", choices=CALIBRATORS, help="by default the one of least distance")
+    parser.add_argument("--symmetry", choices=SYMMETRIES, help="of activations, by default that of least distance")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     for folder in folders(given.tasks, given.task):
-        figures = measure(folder, given.samples, given.parts, given.granularity, given.calibrator, given.threads)
+        asked = {CALIBRATOR: given.calibrator, ACTIVATION_SYMMETRY: given.symmetry}
+        fixed = {name: choice for name, choice in asked.items() if choice}
+        figures = measure(folder, given.samples, given.parts, given.granularity, fixed, given.threads)
         words = [folder.name, given.calibrator, "" if given.granularity == GRANULARITIES[0] else given.granularity]
         print(write("_".join(["corrections", *filter(None, words)]), figures))
 
