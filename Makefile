@@ -55,6 +55,12 @@ bench: $(VENV)/.base
 	$(BIN)/python -m benchmarks.rewrites --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.proposal
 	$(BIN)/python -m benchmarks.sensitivity --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.corrections --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.fallbacks --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.rounding --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.precisions --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.stored --tasks $(TASKS)
+	$(BIN)/python -m benchmarks.calibration_data --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.calibration --tasks $(TASKS) \
 		| $(BIN)/python -m benchmarks.record calibration --command "python -m benchmarks.calibration"
 	$(BIN)/python -m benchmarks.table
