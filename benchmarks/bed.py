@@ -16,7 +16,8 @@ from autoquant.evaluators.distances import KINDS
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import WEIGHTS, Recipe, Space
+from autoquant.strategies.base import Recipe, Space
+from autoquant.strategies.words import WEIGHTS
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.ranges import Ranges

@@ -24,14 +24,8 @@ from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import batch_of, inputs_of
 from autoquant.evaluators.recording import Recorder
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import (
-    ACTIVATION_SYMMETRY,
-    CALIBRATOR,
-    UNCORRECTED,
-    WEIGHT_GRANULARITY,
-    WEIGHT_SYMMETRY,
-)
 from autoquant.strategies.recipes import compose
+from autoquant.strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, UNCORRECTED, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 from autoquant.tuner.calibration.batchnorm import imposed, statistics_of
 from autoquant.tuner.calibration.calibrators import calibrate
 from autoquant.tuner.calibration.collect import collect

@@ -22,7 +22,9 @@ from autoquant.evaluators.distance import distance, outputs
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.recipes import activation_settings, compose
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     BIAS,
     BIASES,
@@ -41,9 +43,7 @@ from autoquant.strategies.base import (
     WEIGHT_GRANULARITY,
     WEIGHT_RANGE,
     WEIGHT_RANGES,
-    Recipe,
 )
-from autoquant.strategies.recipes import activation_settings, compose
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.graph.analyse import analyse

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import onnx
 from autoquant.evaluators.session import open_session as open_autoquant
-from autoquant.strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, Recipe
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.graph.analyse import analyse

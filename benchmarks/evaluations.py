@@ -19,9 +19,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autoquant.strategies.base import LAYER, History, Outcome, Probe, Recipe, Score, Space, Stop
+from autoquant.strategies.base import History, Outcome, Probe, Recipe, Score, Space, Stop
 from autoquant.strategies.recipes import compose
 from autoquant.strategies.registry import make
+from autoquant.strategies.words import LAYER
 from autoquant.tuner.quantization.cost import ops, shares
 
 from .bed import Bed

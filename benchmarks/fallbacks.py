@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autoquant.strategies.base import UNCORRECTED
+from autoquant.strategies.words import UNCORRECTED
 
 from . import tune
 from .environment import RESULTS, TASKS, default_tasks, environment, folders, write

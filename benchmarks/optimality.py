@@ -26,7 +26,9 @@ from autoquant.evaluators.latency import compare, measure
 from autoquant.evaluators.profiling import kernel_times
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.auto import Auto
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Border, History, Outcome, Probe, Profile, Recipe, Score, Space, Stop
+from autoquant.strategies.polish import incumbent
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     LATENCY,
@@ -34,17 +36,7 @@ from autoquant.strategies.base import (
     PROFILE,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
-    Border,
-    History,
-    Outcome,
-    Probe,
-    Profile,
-    Recipe,
-    Score,
-    Space,
-    Stop,
 )
-from autoquant.strategies.polish import incumbent
 from autoquant.tuner.study.timing import borders, profiled
 
 from .bed import THREADS, Bed

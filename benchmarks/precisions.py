@@ -23,7 +23,8 @@ from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.latency import compare
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATORS,
@@ -33,7 +34,6 @@ from autoquant.strategies.base import (
     WEIGHT_GRANULARITY,
     WEIGHT_RANGE,
     WEIGHT_SYMMETRY,
-    Recipe,
 )
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges

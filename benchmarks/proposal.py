@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-from autoquant.strategies import base
+from autoquant.strategies import words
 from autoquant.strategies.base import Probe, Recipe, Score, Space, Stop
 from autoquant.strategies.recipes import compose
 from autoquant.strategies.registry import NAMES, make
@@ -47,18 +47,18 @@ SKIPPED = ("exhaustive", "gp")
 def make_space(layers: int, own: bool, seed: int = 0) -> Space:
     """The synthetic space; `own` offers calibrators of the layers' own."""
     names = [f"model/block.{index}/Conv" for index in range(layers)]
-    choices: dict[str, tuple[str, ...]] = dict(base.GLOBAL_CHOICES)
-    choices |= {f"{base.REWRITE}{name}": base.REWRITE_CHOICES for name in ("hardswish", "pad")}
+    choices: dict[str, tuple[str, ...]] = dict(words.GLOBAL_CHOICES)
+    choices |= {f"{words.REWRITE}{name}": words.REWRITE_CHOICES for name in ("hardswish", "pad")}
     glue = ("Add", "AveragePool", "Concat", "MaxPool", "Mul", "Reshape", "Resize", "Sigmoid")
-    choices |= {base.OP + name: base.GLUE_PRECISIONS for name in glue}
+    choices |= {words.OP + name: words.GLUE_PRECISIONS for name in glue}
     offered = dict(choices)
-    choices |= dict.fromkeys((base.LAYER + name for name in names), base.PRECISIONS)
-    offered |= dict.fromkeys((base.LAYER + name for name in names), ("int8", "fp32"))
-    calibrators = dict.fromkeys((base.CALIBRATOR_OF + name for name in names), (base.INHERIT, *base.CALIBRATORS))
+    choices |= dict.fromkeys((words.LAYER + name for name in names), words.PRECISIONS)
+    offered |= dict.fromkeys((words.LAYER + name for name in names), ("int8", "fp32"))
+    calibrators = dict.fromkeys((words.CALIBRATOR_OF + name for name in names), (words.INHERIT, *words.CALIBRATORS))
     choices |= calibrators
-    offered |= calibrators if own else dict.fromkeys(calibrators, (base.INHERIT,))
+    offered |= calibrators if own else dict.fromkeys(calibrators, (words.INHERIT,))
     raw = np.random.default_rng(seed).lognormal(0.0, 1.0, layers)
-    shares = dict(zip((base.LAYER + name for name in names), (raw / raw.sum()).tolist(), strict=True))
+    shares = dict(zip((words.LAYER + name for name in names), (raw / raw.sum()).tolist(), strict=True))
     return Space(choices, offered, shares)
 
 
@@ -83,7 +83,7 @@ class Problem:
 
     def distance(self, recipe: Recipe) -> float:
         """What a probe would say."""
-        scale = 1.0 + 0.3 * base.CALIBRATORS.index(recipe[base.CALIBRATOR])
+        scale = 1.0 + 0.3 * words.CALIBRATORS.index(recipe[words.CALIBRATOR])
         return scale * sum(self.effects[name] for name in self.space.layers if recipe[name] == "int8") + 1e-4
 
     def measured(self, recipe: Recipe) -> Measured:
@@ -113,15 +113,15 @@ def grown(store: Store, problem: Problem, trials: int) -> None:
         density = rng.uniform(0.0, 0.5)
         chosen = {name: values[int(rng.integers(len(values)))] for name, values in space.offered.items()}
         chosen |= {name: "fp32" if rng.random() < density else "int8" for name in space.layers}
-        chosen[base.CALIBRATOR] = base.CALIBRATORS[int(rng.integers(2))]
+        chosen[words.CALIBRATOR] = words.CALIBRATORS[int(rng.integers(2))]
         recipe = space.canonical(chosen)
         if recipe not in seen:
             seen.add(recipe)
             store.complete(store.start(recipe, "search"), problem.measured(recipe))
-    settings = {name: space.offered[name][0] for name in base.GLOBAL_CHOICES}
-    for calibrator in base.CALIBRATORS:
-        for symmetry in base.SYMMETRIES:
-            recipe = compose(space, settings | {base.CALIBRATOR: calibrator, base.ACTIVATION_SYMMETRY: symmetry})
+    settings = {name: space.offered[name][0] for name in words.GLOBAL_CHOICES}
+    for calibrator in words.CALIBRATORS:
+        for symmetry in words.SYMMETRIES:
+            recipe = compose(space, settings | {words.CALIBRATOR: calibrator, words.ACTIVATION_SYMMETRY: symmetry})
             store.put_probe("distance", recipe, problem.distance(recipe))
     for name in space.free_layers:
         recipe = compose(space, settings, floats=[other for other in space.free_layers if other != name])

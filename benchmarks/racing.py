@@ -24,15 +24,9 @@ from autoquant.evaluators.base import Scored
 from autoquant.evaluators.bounds import draw
 from autoquant.evaluators.racing import Race, Rules, race, weights
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import (
-    ACTIVATION_SYMMETRY,
-    CALIBRATOR,
-    CALIBRATORS,
-    WEIGHT_GRANULARITY,
-    WEIGHT_SYMMETRY,
-    Recipe,
-)
+from autoquant.strategies.base import Recipe
 from autoquant.strategies.recipes import compose
+from autoquant.strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, CALIBRATORS, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 
 from .bed import Bed
 from .environment import TASKS, default_tasks, environment, folders, write

@@ -21,7 +21,8 @@ import onnxruntime as ort
 from autoquant.evaluators.base import Feed
 from autoquant.evaluators.latency import compare
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     LAYER,
@@ -29,7 +30,6 @@ from autoquant.strategies.base import (
     REWRITE,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
-    Recipe,
 )
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges

@@ -26,8 +26,8 @@ from autoquant.evaluators.distance import distance, outputs
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import CALIBRATOR, CALIBRATORS, GRANULARITIES, ROUNDING, WEIGHT_GRANULARITY
 from autoquant.strategies.recipes import activation_settings, compose
+from autoquant.strategies.words import CALIBRATOR, CALIBRATORS, GRANULARITIES, ROUNDING, WEIGHT_GRANULARITY
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.moments import moments

@@ -35,9 +35,10 @@ from typing import Any
 
 import numpy as np
 from autoquant.evaluators.distances import KINDS
-from autoquant.strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, Recipe
+from autoquant.strategies.base import Recipe
 from autoquant.strategies.recipes import activation_settings, compose
 from autoquant.strategies.sensitivity import KIND, MODE
+from autoquant.strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 
 from .bed import Bed
 from .environment import default_tasks, environment, folders, write

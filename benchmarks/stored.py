@@ -24,7 +24,8 @@ from autoquant.evaluators.distance import distance, outputs
 from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.latency import compare
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import LAYER, TABLE, WEIGHT_GRANULARITY, Recipe
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import LAYER, TABLE, WEIGHT_GRANULARITY
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.graph.analyse import analyse

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import INHERIT, History, Outcome, Recipe, Space
+from .base import History, Outcome, Recipe, Space
 from .linear import Linear, posterior
 from .recipes import GLOBALS, Settings, drop_of, free_glue
 from .sampling import informative
+from .words import INHERIT
 
 _CAP = 4.0
 _LOOKED_AT = 160

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import INTEGER_ACTIVATIONS, LAYER, WEIGHT_ONLY, Action, History, Outcome, Recipe, Score, Space, Stop
+from .base import Action, History, Outcome, Recipe, Score, Space, Stop
 from .bisection import bisect, prefixes
 from .calibrators import recalibrate
 from .corrections import correct
@@ -19,6 +19,7 @@ from .speed import with_int8
 from .squeeze import squeezable, squeeze
 from .timed import Timed, hold
 from .widening import WIDE, has_wide, widen
+from .words import INTEGER_ACTIVATIONS, LAYER, WEIGHT_ONLY
 
 
 class Auto:

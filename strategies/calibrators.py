@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from .base import CALIBRATOR_OF, LAYER, History, Outcome, Recipe
+from .base import History, Outcome, Recipe
 from .recipes import drop_of, holds, settings_of
 from .replay import Procedure, distance, score
 from .sensitivity import sensitivities
+from .words import CALIBRATOR_OF, LAYER
 
 LAYERS = 12
 """Layers that are tried. Each takes a probe for every other calibrator, and most of the error stems from a few."""

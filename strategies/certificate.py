@@ -6,9 +6,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .base import LAYER, WEIGHT_ONLY, History, Outcome, Recipe
+from .base import History, Outcome, Recipe
 from .front import cheaper
 from .recipes import floats_of
+from .words import LAYER, WEIGHT_ONLY
 
 How = Literal["scored", "raced", "slower", "failed", "open"]
 

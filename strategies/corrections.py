@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .base import (
+from .base import History, Outcome, Probe, Recipe, Space
+from .recipes import drop_of, holds, int8_in
+from .replay import Procedure, distance, score
+from .words import (
     ACTIVATION_SYMMETRY,
     BIAS,
     BIASES,
@@ -19,14 +22,7 @@ from .base import (
     WEIGHT_RANGE,
     WEIGHT_RANGES,
     WEIGHTS,
-    History,
-    Outcome,
-    Probe,
-    Recipe,
-    Space,
 )
-from .recipes import drop_of, holds, int8_in
-from .replay import Procedure, distance, score
 
 CORRECTIONS = {WEIGHT_RANGE: WEIGHT_RANGES[1], BIAS: BIASES[1], ROUNDING: ROUNDINGS[1]}
 """Parameter → what corrects, the cheapest first."""

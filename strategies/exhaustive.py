@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from itertools import product
 
-from .base import REWRITE_CHOICES, Action, History, Recipe, Score, Space, Stop
+from .base import Action, History, Recipe, Score, Space, Stop
 from .recipes import GLOBALS, compose_anew, free_glue
+from .words import REWRITE_CHOICES
 
 LIMIT = 100_000
 

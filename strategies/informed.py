@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .arms import Probed, fit
-from .base import WEIGHT_GRANULARITY, WEIGHT_SYMMETRY, Action, History, Score, Stop
+from .base import Action, History, Score, Stop
 from .calibrators import recalibrate
 from .corrections import correct
 from .draws import best_draw
@@ -13,6 +13,7 @@ from .recipes import Settings, activation_settings, compose, drop_of, floats_of,
 from .replay import Procedure, Unknown, distance, replay, score
 from .sampling import random
 from .sensitivity import sensitivities
+from .words import WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 
 PATIENCE = 30
 _CAP = 4.0

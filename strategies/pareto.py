@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .base import LATENCY, UNCORRECTED, Action, History, Outcome, Recipe, Score, Stop
+from .base import Action, History, Outcome, Recipe, Score, Stop
 from .corrections import correct
 from .expectation import Expectation, Priced, priced
 from .front import FLOAT_COST, front, front_of, gain, loss, volume
@@ -20,6 +20,7 @@ from .sensitivity import order, sensitivities
 from .speed import Clock, fastest, with_int8
 from .timed import of_glue
 from .tradeoff import path
+from .words import LATENCY, UNCORRECTED
 
 TRIALS = 24
 """The budget where none is given."""

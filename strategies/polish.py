@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from .base import LATENCY, LAYER, Action, History, Outcome, Probe, Recipe, Score, Stop
+from .base import Action, History, Outcome, Probe, Recipe, Score, Stop
 from .certificate import certificate
 from .dropmodel import DropModel, fit
 from .front import cheaper
@@ -14,6 +14,7 @@ from .speed import MARGIN, timed, with_int8
 from .timed import Timed
 from .timemodel import TimeModel
 from .tradeoff import path
+from .words import LATENCY, LAYER
 
 _LITTLE = 0.1
 _GAIN = 0.005

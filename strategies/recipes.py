@@ -7,19 +7,8 @@ from functools import lru_cache
 from itertools import product
 from typing import TypeVar
 
-from .base import (
-    ACTIVATION_SYMMETRY,
-    CALIBRATOR,
-    GLOBAL_CHOICES,
-    LAYER,
-    OP,
-    WEIGHT_GRANULARITY,
-    WEIGHT_SYMMETRY,
-    History,
-    Outcome,
-    Recipe,
-    Space,
-)
+from .base import History, Outcome, Recipe, Space
+from .words import ACTIVATION_SYMMETRY, CALIBRATOR, GLOBAL_CHOICES, LAYER, OP, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 
 T = TypeVar("T")
 

@@ -8,12 +8,13 @@ from itertools import combinations
 
 import numpy as np
 
-from .base import ACTIVATION_SYMMETRY, CALIBRATOR, LAYER, Action, History, Outcome, Recipe, Score, Space, Stop
+from .base import Action, History, Outcome, Recipe, Score, Space, Stop
 from .dropmodel import DropModel, fit
 from .pruning import singles
 from .recipes import Settings, activation_settings, compose, floats_of, glue_of, int8_in, settings_of
 from .sampling import Sampling
 from .sensitivity import known, order
+from .words import ACTIVATION_SYMMETRY, CALIBRATOR, LAYER
 
 PATIENCE = 20
 _NEAR = 0.02

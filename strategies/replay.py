@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from .base import LATENCY, PROFILE, History, Outcome, Probe, Profile, Recipe, Score
+from .base import History, Outcome, Probe, Profile, Recipe, Score
+from .words import LATENCY, PROFILE
 
 T = TypeVar("T")
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .base import CALIBRATOR, LATENCY, History, Outcome, Recipe, Space
+from .base import History, Outcome, Recipe, Space
 from .recipes import Settings, activation_settings, compose, drop_of, holds, settings_of
 from .replay import Procedure, distance, score
+from .words import CALIBRATOR, LATENCY
 
 _SCORES = 4
 _BUDGET_PART = 3

@@ -23,9 +23,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .base import BIAS, BIASES, EMPIRICAL, History, Probe, Recipe, Space
+from .base import History, Probe, Recipe, Space
 from .recipes import Settings, compose, floats_of, price, remembered, settings_of
 from .replay import Procedure
+from .words import BIAS, BIASES, EMPIRICAL
 
 Mode = Literal["alone", "restored", "both"]
 MODE: Mode = "alone"

@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from .base import REWRITE, History, Profile, Recipe, Space
+from .base import History, Profile, Recipe, Space
 from .recipes import Settings, compose, free_glue, int8_in, remembered, settings_of
 from .replay import Procedure, latency, profile
 from .timemodel import TimeModel, fit
+from .words import REWRITE
 
 MARGIN = 0.01
 """A measured cost must be lower by this part to count as lower: the clock's own noise."""

@@ -5,21 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .base import (
-    LAYER,
-    ROUNDING,
-    ROUNDINGS,
-    TABLE,
-    WEIGHT_ONLY,
-    WEIGHT_RANGE,
-    WEIGHT_RANGES,
-    History,
-    Outcome,
-    Recipe,
-    Space,
-)
+from .base import History, Outcome, Recipe, Space
 from .recipes import drop_of, holds
 from .replay import Procedure, distance, score
+from .words import LAYER, ROUNDING, ROUNDINGS, TABLE, WEIGHT_ONLY, WEIGHT_RANGE, WEIGHT_RANGES
 
 PHASE = "squeeze"
 _WEIGHT_BITS = {"fp32": 32, "fp16": 16, "int16": 8, "int8": 8, "weight8": 8, "int4": 5}

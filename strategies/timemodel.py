@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .base import LAYER, Border, Profile, Recipe, Space
+from .base import Border, Profile, Recipe, Space
 from .cut import cheapest
+from .words import LAYER
 
 NOISE = 0.01
 """Standard deviation of a measured cost, relative, where the clock says nothing better."""

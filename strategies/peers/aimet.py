@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..base import LAYER, Action, History, Outcome, Recipe
+from ..base import Action, History, Outcome, Recipe
 from ..recipes import Settings, holds
 from ..replay import Procedure, distance, score
+from ..words import LAYER
 from .units import fallen, plain, settled, units
 
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from itertools import product
 
-from ..base import (
-    ACTIVATION_SYMMETRY,
-    CALIBRATOR,
-    WEIGHT_GRANULARITY,
-    Action,
-    History,
-    Outcome,
-    Space,
-)
+from ..base import Action, History, Outcome, Space
 from ..recipes import Settings, drop_of, holds
 from ..replay import Procedure, score
+from ..words import ACTIVATION_SYMMETRY, CALIBRATOR, WEIGHT_GRANULARITY
 from .units import by_drop, fallen, has_int8, plain, settled, units
 
 _CALIBRATORS = ("minmax", "percentile_99.999", "entropy")

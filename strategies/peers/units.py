@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..base import (
-    ACTIVATION_SYMMETRY,
-    CALIBRATOR,
-    LAYER,
-    WEIGHT_GRANULARITY,
-    WEIGHT_SYMMETRY,
-    Action,
-    History,
-    Outcome,
-    Recipe,
-    Space,
-    Stop,
-)
+from ..base import Action, History, Outcome, Recipe, Space, Stop
 from ..recipes import Settings, compose, free_glue, holds
 from ..replay import Procedure, Unknown, replay
+from ..words import ACTIVATION_SYMMETRY, CALIBRATOR, LAYER, WEIGHT_GRANULARITY, WEIGHT_SYMMETRY
 
 
 def units(space: Space) -> tuple[str, ...]:

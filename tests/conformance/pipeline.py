@@ -15,7 +15,8 @@ import onnx
 import onnxruntime as ort
 from autoquant.errors import ModelError
 from autoquant.evaluators.session import explain, open_session
-from autoquant.strategies.base import LAYER, OP, REWRITE, TABLE, Recipe
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import LAYER, OP, REWRITE, TABLE
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.calibration.ranges import Ranges

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     BIAS,
     BIASES,
@@ -28,7 +29,6 @@ from autoquant.strategies.base import (
     WEIGHT_RANGE,
     WEIGHT_RANGES,
     WEIGHT_SYMMETRY,
-    Recipe,
 )
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges

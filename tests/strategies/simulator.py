@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from autoquant.strategies import base
+from autoquant.strategies import words
 from autoquant.strategies.base import (
     Action,
     History,
@@ -29,23 +29,23 @@ def make_space(
     *,
     seed: int = 0,
     ops: tuple[str, ...] = ("Add", "Concat", "Mul"),
-    calibrators: tuple[str, ...] = base.CALIBRATORS,
+    calibrators: tuple[str, ...] = words.CALIBRATORS,
     precisions: tuple[str, ...] = ("int8", "fp32"),
 ) -> Space:
     rng = np.random.default_rng(seed)
     choices: dict[str, tuple[str, ...]] = {
-        base.CALIBRATOR: base.CALIBRATORS,
-        base.ACTIVATION_SYMMETRY: base.SYMMETRIES,
-        base.WEIGHT_GRANULARITY: base.GRANULARITIES,
-        base.WEIGHT_SYMMETRY: base.SYMMETRIES,
+        words.CALIBRATOR: words.CALIBRATORS,
+        words.ACTIVATION_SYMMETRY: words.SYMMETRIES,
+        words.WEIGHT_GRANULARITY: words.GRANULARITIES,
+        words.WEIGHT_SYMMETRY: words.SYMMETRIES,
     }
-    offered = {**choices, base.CALIBRATOR: calibrators, base.WEIGHT_SYMMETRY: ("symmetric",)}
+    offered = {**choices, words.CALIBRATOR: calibrators, words.WEIGHT_SYMMETRY: ("symmetric",)}
     for op in ops:
-        choices[base.OP + op] = offered[base.OP + op] = base.GLUE_PRECISIONS
+        choices[words.OP + op] = offered[words.OP + op] = words.GLUE_PRECISIONS
     raw = rng.lognormal(0.0, 1.0, layers)
-    names = [f"{base.LAYER}node_{index:03d}" for index in range(layers)]
+    names = [f"{words.LAYER}node_{index:03d}" for index in range(layers)]
     for name in names:
-        choices[name] = base.PRECISIONS
+        choices[name] = words.PRECISIONS
         offered[name] = precisions
     return Space(choices, offered, dict(zip(names, (raw / raw.sum()).tolist(), strict=True)))
 
@@ -94,16 +94,16 @@ class Problem:
         self.probe = dict(zip(names, probe / probe.sum(), strict=True))
         for name in self.needed:
             self.true[name] += 2.0 * self.target
-        others = [c for c in base.CALIBRATORS if c != self.best_calibrator]
+        others = [c for c in words.CALIBRATORS if c != self.best_calibrator]
         self.factor = {self.best_calibrator: 1.0, **{c: 1.5 + 0.7 * i for i, c in enumerate(rng.permutation(others))}}
 
     def _int8(self, recipe: Recipe) -> list[str]:
         return [name for name in self.space.layers if recipe[name] == "int8"]
 
     def _scale(self, recipe: Recipe) -> float:
-        scale = self.factor[recipe[base.CALIBRATOR]]
-        scale *= 1.2 if recipe[base.ACTIVATION_SYMMETRY] == "symmetric" else 1.0
-        return scale * (2.0 if recipe[base.WEIGHT_GRANULARITY] == "per_tensor" else 1.0)
+        scale = self.factor[recipe[words.CALIBRATOR]]
+        scale *= 1.2 if recipe[words.ACTIVATION_SYMMETRY] == "symmetric" else 1.0
+        return scale * (2.0 if recipe[words.WEIGHT_GRANULARITY] == "per_tensor" else 1.0)
 
     def drop(self, recipe: Recipe) -> float:
         layers = self._int8(recipe)
@@ -128,15 +128,15 @@ class Problem:
     def profile(self, recipe: Recipe) -> Profile:
         """As the runtime would tell: each layer's share of the time, and what is left."""
         layers = {name: share * (0.5 if recipe[name] == "int8" else 1.0) for name, share in self.space.shares.items()}
-        ops = [name.removeprefix(base.OP) for name in self.space.ops]
+        ops = [name.removeprefix(words.OP) for name in self.space.ops]
         on = recipe.glue("int8")
         glue = {op: 0.2 - (self.glue_gain.get(op, -0.05) if op in on else 0.0) for op in ops}
         return Profile(layers, glue, 0.0, sum(layers.values()) + sum(glue.values()))
 
     def measure(self, kind: str, recipe: Recipe) -> float:
-        if kind == base.LATENCY:
+        if kind == words.LATENCY:
             return self.cost(recipe)
-        return self.distance(recipe) * (self.of_weights if kind == base.WEIGHTS else 1.0)
+        return self.distance(recipe) * (self.of_weights if kind == words.WEIGHTS else 1.0)
 
     def outcome(self, number: int, action: Score) -> Outcome:
         drop = self.drop(action.recipe)
@@ -183,7 +183,7 @@ def run(
             return Run(history, action.reason, actions)
         assert action.recipe == problem.space.canonical(action.recipe), "recipes must be canonical"
         trials, probes, profiles = history.trials, dict(history.probes), dict(history.profiles)
-        if isinstance(action, Probe) and action.kind == base.PROFILE:
+        if isinstance(action, Probe) and action.kind == words.PROFILE:
             assert action.recipe not in profiles, "a profile must not be asked again"
             profiles[action.recipe] = problem.profile(action.recipe)
         elif isinstance(action, Probe):
@@ -233,7 +233,7 @@ def check_contract(make: Callable[[], Strategy], problem: Problem, *, max_trials
             history = problem.history(trials=trials, probes=shuffled, profiles=profiles, max_trials=max_trials)
             assert make().next(history) == action, "a fresh instance must go on as the first did"
             assert veteran.next(history) == action, "what an instance saw earlier must not matter"
-        if isinstance(action, Probe) and action.kind == base.PROFILE:
+        if isinstance(action, Probe) and action.kind == words.PROFILE:
             profiles[action.recipe] = done.history.profiles[action.recipe]
         elif isinstance(action, Probe):
             probes[action.kind, action.recipe] = done.history.probes[action.kind, action.recipe]

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from autoquant.strategies import base, refinement
+from autoquant.strategies import refinement, words
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.base import Probe, Score
 from autoquant.strategies.recipes import floats_of
@@ -68,7 +68,7 @@ def test_one_trial_suffices_where_the_right_calibrator_holds():
     problem = Problem(make_space(50), total=0.9, best_calibrator="mse")
     done = run(problem, Auto())
     assert len(done.history.trials) == 1
-    assert done.best.recipe[base.CALIBRATOR] == "mse"
+    assert done.best.recipe[words.CALIBRATOR] == "mse"
     assert not floats_of(problem.space, done.best.recipe)
     assert "every layer that may be int8 is" in done.reason
 
@@ -76,11 +76,11 @@ def test_one_trial_suffices_where_the_right_calibrator_holds():
 def test_misleading_distances_of_calibrators_are_corrected_by_scores():
     class Misled(Problem):
         def distance(self, recipe):
-            return super().distance(recipe) * (0.7 if recipe[base.CALIBRATOR] == "minmax" else 1.0) ** 4
+            return super().distance(recipe) * (0.7 if recipe[words.CALIBRATOR] == "minmax" else 1.0) ** 4
 
     problem = Misled(make_space(30), total=0.9)
     done = run(problem, Auto())
-    assert done.best.recipe[base.CALIBRATOR] == "percentile_99.99"
+    assert done.best.recipe[words.CALIBRATOR] == "percentile_99.99"
     assert len(done.history.trials) <= 3
 
 
@@ -145,13 +145,13 @@ def test_where_nothing_holds_it_says_so():
 
 def test_fixed_choices_are_kept():
     space = make_space(20)
-    offered = {**space.offered, "layer/node_003": ("fp32",), "op/Add": ("int8",), base.CALIBRATOR: ("minmax",)}
+    offered = {**space.offered, "layer/node_003": ("fp32",), "op/Add": ("int8",), words.CALIBRATOR: ("minmax",)}
     problem = Problem(dataclasses.replace(space, offered=offered), total=0.5)
     done = run(problem, Auto())
     for trial in done.history.trials:
         assert trial.recipe["layer/node_003"] == "fp32"
         assert trial.recipe["op/Add"] == "int8"
-        assert trial.recipe[base.CALIBRATOR] == "minmax"
+        assert trial.recipe[words.CALIBRATOR] == "minmax"
 
 
 def test_fallbacks_are_fp16_where_offered():
@@ -182,7 +182,7 @@ def test_failed_probes_do_not_stop_the_search():
 
 def test_no_layer_free_to_fall_back():
     space = make_space(5)
-    offered = {name: ("int8",) if name.startswith(base.LAYER) else v for name, v in space.offered.items()}
+    offered = {name: ("int8",) if name.startswith(words.LAYER) else v for name, v in space.offered.items()}
     problem = Problem(dataclasses.replace(space, offered=offered), total=3.0)
     done = run(problem, Auto(), max_trials=40)
     assert done.reason or len(done.history.trials) == 40

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from autoquant.strategies import base
+from autoquant.strategies import words
 from autoquant.strategies.base import Score
 from autoquant.strategies.calibrators import recalibrate
 from autoquant.strategies.recipes import activation_settings, compose
@@ -19,7 +19,7 @@ def problem() -> OwnRanges:
 
 def start(problem: Problem):
     settings = activation_settings(problem.space)[4]
-    assert settings[base.CALIBRATOR] == "percentile_99.99"
+    assert settings[words.CALIBRATOR] == "percentile_99.99"
     return problem.outcome(0, Score(compose(problem.space, settings), "screen"))
 
 
@@ -66,7 +66,9 @@ def test_only_the_most_sensitive_layers_are_tried(problem):
 
     class Watched(OwnRanges):
         def distance(self, recipe):
-            asked.append({name for name in recipe if name.startswith(base.CALIBRATOR_OF) and recipe[name] != "inherit"})
+            asked.append(
+                {name for name in recipe if name.startswith(words.CALIBRATOR_OF) and recipe[name] != "inherit"}
+            )
             return super().distance(recipe)
 
     follow(recalibrate(history, first, layers=3), Watched(problem.space, seed=4, total=0.8))

@@ -4,7 +4,7 @@ import dataclasses
 from types import MappingProxyType
 
 import pytest
-from autoquant.strategies import base, informed
+from autoquant.strategies import informed, words
 from autoquant.strategies.arms import arms_of
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.base import Score, Space
@@ -18,7 +18,7 @@ from autoquant.strategies.sensitivity import known
 from tests.strategies.simulator import Problem, check_contract, make_space, run
 from tests.strategies.test_parts import follow
 
-OF_EACH = {base.WEIGHT_RANGE: base.WEIGHT_RANGES, base.ROUNDING: base.ROUNDINGS, base.BIAS: base.BIASES}
+OF_EACH = {words.WEIGHT_RANGE: words.WEIGHT_RANGES, words.ROUNDING: words.ROUNDINGS, words.BIAS: words.BIASES}
 
 
 def with_corrections(space: Space) -> Space:
@@ -28,7 +28,7 @@ def with_corrections(space: Space) -> Space:
 class Correctable(Problem):
     """GPTQ and the biases each take some of the error, ranges of least error add to it."""
 
-    effect = MappingProxyType({base.ROUNDING: 0.5, base.BIAS: 0.8, base.WEIGHT_RANGE: 1.3})
+    effect = MappingProxyType({words.ROUNDING: 0.5, words.BIAS: 0.8, words.WEIGHT_RANGE: 1.3})
 
     measured = 0.9  # biases measured instead of computed: nearly of as little use
 
@@ -37,7 +37,7 @@ class Correctable(Problem):
         for name, factor in self.effect.items():
             if recipe[name] != OF_EACH[name][0]:
                 scale *= factor
-        return scale * (self.measured if recipe[base.BIAS] == base.EMPIRICAL else 1.0)
+        return scale * (self.measured if recipe[words.BIAS] == words.EMPIRICAL else 1.0)
 
 
 def correctable(**problem) -> Correctable:
@@ -45,7 +45,7 @@ def correctable(**problem) -> Correctable:
 
 
 def start(problem: Problem):
-    best = next(s for s in activation_settings(problem.space) if s[base.CALIBRATOR] == problem.best_calibrator)
+    best = next(s for s in activation_settings(problem.space) if s[words.CALIBRATOR] == problem.best_calibrator)
     return problem.outcome(0, Score(compose(problem.space, best), "screen"))
 
 
@@ -55,7 +55,7 @@ def test_what_lowers_the_distance_is_combined_and_scored_once():
     assert first.drop > problem.target
     found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
     assert scored == [found.recipe]
-    assert found.recipe == first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: "on"})
+    assert found.recipe == first.recipe.replace({words.ROUNDING: "gptq", words.BIAS: "on"})
     assert found.drop < problem.target
 
 
@@ -65,13 +65,13 @@ class Scalable(Correctable):
     smoothed, both, equalized = 0.4, 0.3, 1.0
 
     def _scale(self, recipe):
-        on = recipe[base.SMOOTH] == "auto", recipe[base.EQUALIZATION] == "on"
+        on = recipe[words.SMOOTH] == "auto", recipe[words.EQUALIZATION] == "on"
         factor = {(True, False): self.smoothed, (True, True): self.both, (False, True): self.equalized}.get(on, 1.0)
         return super()._scale(recipe) * factor
 
 
 def scalable(kind: type[Scalable] = Scalable, **problem) -> Scalable:
-    scaled = {base.EQUALIZATION: base.EQUALIZATIONS, base.SMOOTH: base.SMOOTHS}
+    scaled = {words.EQUALIZATION: words.EQUALIZATIONS, words.SMOOTH: words.SMOOTHS}
     space = with_corrections(make_space(12, seed=4))
     space = Space({**space.choices, **scaled}, {**space.offered, **scaled}, space.shares)
     return kind(space, seed=4, **{"total": 2.0, **problem})
@@ -81,7 +81,7 @@ def test_channels_are_scaled_where_activations_cause_the_distance():
     problem = scalable(of_weights=0.1)
     first = start(problem)
     found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
-    assert scored == [first.recipe.replace({base.SMOOTH: "auto", base.EQUALIZATION: "on"})]
+    assert scored == [first.recipe.replace({words.SMOOTH: "auto", words.EQUALIZATION: "on"})]
     assert found.drop < first.drop
 
 
@@ -92,22 +92,22 @@ def test_of_two_scalings_the_better_one_goes_on_and_weights_are_corrected_on_top
     problem = scalable(Weighty)
     first = start(problem)
     _, scored = follow(correct(problem.history(trials=(first,)), first), problem)
-    assert scored == [first.recipe.replace({base.SMOOTH: "auto", base.ROUNDING: "gptq", base.BIAS: "on"})]
+    assert scored == [first.recipe.replace({words.SMOOTH: "auto", words.ROUNDING: "gptq", words.BIAS: "on"})]
 
 
 def test_with_channels_scaled_the_other_symmetry_may_be_the_better_one():
     class Turned(Scalable):
         def _scale(self, recipe):
-            turned = recipe[base.ACTIVATION_SYMMETRY] != first.recipe[base.ACTIVATION_SYMMETRY]
-            return super()._scale(recipe) * (0.5 if turned and recipe[base.SMOOTH] == "auto" else 1.0)
+            turned = recipe[words.ACTIVATION_SYMMETRY] != first.recipe[words.ACTIVATION_SYMMETRY]
+            return super()._scale(recipe) * (0.5 if turned and recipe[words.SMOOTH] == "auto" else 1.0)
 
     problem = scalable(Scalable, of_weights=0.1)
     first = start(problem)
     problem = scalable(Turned, of_weights=0.1)
-    (other,) = set(base.SYMMETRIES) - {first.recipe[base.ACTIVATION_SYMMETRY]}
+    (other,) = set(words.SYMMETRIES) - {first.recipe[words.ACTIVATION_SYMMETRY]}
     _, scored = follow(correct(problem.history(trials=(first,)), first), problem)
-    scaled = first.recipe.replace({base.SMOOTH: "auto", base.EQUALIZATION: "on"})
-    assert scored == [scaled.replace({base.ACTIVATION_SYMMETRY: other})]
+    scaled = first.recipe.replace({words.SMOOTH: "auto", words.EQUALIZATION: "on"})
+    assert scored == [scaled.replace({words.ACTIVATION_SYMMETRY: other})]
 
 
 def test_scaling_that_lowers_no_distance_is_left_out():
@@ -144,8 +144,8 @@ def test_biases_are_measured_where_correcting_them_helped_but_not_enough():
     first = start(problem)
     found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
     assert scored == [
-        first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: "on"}),
-        first.recipe.replace({base.ROUNDING: "gptq", base.BIAS: base.EMPIRICAL}),
+        first.recipe.replace({words.ROUNDING: "gptq", words.BIAS: "on"}),
+        first.recipe.replace({words.ROUNDING: "gptq", words.BIAS: words.EMPIRICAL}),
     ]
     assert found.recipe == scored[1]
     assert found.drop < problem.target
@@ -157,14 +157,14 @@ def test_biases_are_not_measured_otherwise(how):
     if how == "useless":
         problem.measured = 0.995
     if how == "no bias":
-        problem.effect = {**Correctable.effect, base.BIAS: 1.0}
+        problem.effect = {**Correctable.effect, words.BIAS: 1.0}
     if how == "not offered":
-        problem.space = Space(problem.space.choices, {**problem.space.offered, base.BIAS: ("off", "on")}, {})
+        problem.space = Space(problem.space.choices, {**problem.space.offered, words.BIAS: ("off", "on")}, {})
     if how == "worse":
         problem.measured = 1.1
     first = start(problem)
     found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
-    assert all(recipe[base.BIAS] != base.EMPIRICAL for recipe in (*scored, found.recipe))
+    assert all(recipe[words.BIAS] != words.EMPIRICAL for recipe in (*scored, found.recipe))
 
 
 def test_sensitivities_are_probed_with_biases_that_cost_nothing():
@@ -178,9 +178,9 @@ def test_sensitivities_are_probed_with_biases_that_cost_nothing():
 
     done = run(Watched(problem.space, seed=4, total=6.0), Auto(), max_trials=20)
     bisected = [trial for trial in done.history.trials if trial.phase == "bisect"]
-    assert all(trial.recipe[base.BIAS] == base.EMPIRICAL for trial in bisected)
+    assert all(trial.recipe[words.BIAS] == words.EMPIRICAL for trial in bisected)
     assert bisected
-    measured = [recipe for recipe in asked if recipe[base.BIAS] == base.EMPIRICAL]
+    measured = [recipe for recipe in asked if recipe[words.BIAS] == words.EMPIRICAL]
     assert len(measured) == 1
     assert known(done.history, settings_of(bisected[0].recipe))
 
@@ -200,16 +200,16 @@ def test_another_recipe_that_corrections_help_more_is_the_one_to_correct():
 
         def _scale(self, recipe):
             uncorrected = Problem._scale(self, recipe)
-            helped = recipe[base.BIAS] == "on" and recipe[base.CALIBRATOR] == "minmax"
+            helped = recipe[words.BIAS] == "on" and recipe[words.CALIBRATOR] == "minmax"
             return uncorrected * (0.01 if helped else 1.0)
 
     problem = Choosy(with_corrections(make_space(12, seed=4)), seed=4, total=2.0)
     first = start(problem)
-    settings = next(s for s in activation_settings(problem.space) if s[base.CALIBRATOR] == "minmax")
+    settings = next(s for s in activation_settings(problem.space) if s[words.CALIBRATOR] == "minmax")
     other = problem.outcome(1, Score(compose(problem.space, settings), "screen"))
     assert other.drop > first.drop > problem.target
     found, scored = follow(correct(problem.history(trials=(first, other)), first, (first, other)), problem)
-    assert scored == [other.recipe.replace({base.BIAS: "on"})]
+    assert scored == [other.recipe.replace({words.BIAS: "on"})]
     assert found.drop < problem.target
 
 
@@ -228,7 +228,7 @@ def test_float_layers_have_nothing_to_correct():
 
 def test_nothing_is_scored_where_no_probe_is_better():
     class Hopeless(Correctable):
-        effect = MappingProxyType({base.ROUNDING: 0.995, base.BIAS: 1.0, base.WEIGHT_RANGE: 1.3})
+        effect = MappingProxyType({words.ROUNDING: 0.995, words.BIAS: 1.0, words.WEIGHT_RANGE: 1.3})
 
     problem = Hopeless(with_corrections(make_space(12, seed=4)), seed=4, total=2.0)
     first = start(problem)
@@ -238,7 +238,7 @@ def test_nothing_is_scored_where_no_probe_is_better():
 def test_the_first_recipe_stays_where_the_metric_disagrees():
     class Contrary(Correctable):
         def drop(self, recipe):
-            return super().drop(recipe) + (0.1 if recipe[base.ROUNDING] == "gptq" else 0.0)
+            return super().drop(recipe) + (0.1 if recipe[words.ROUNDING] == "gptq" else 0.0)
 
     problem = Contrary(with_corrections(make_space(12, seed=4)), seed=4, total=2.0)
     first = start(problem)
@@ -252,7 +252,7 @@ def test_auto_corrects_before_layers_fall_back(objective):
     problem = correctable(objective=objective)
     done = run(problem, Auto(), max_trials=12)
     assert done.best is not None
-    assert done.best.recipe[base.ROUNDING] == "gptq"
+    assert done.best.recipe[words.ROUNDING] == "gptq"
     first = next(trial for trial in done.history.trials if trial.phase == "correct")
     assert problem.history().feasible(first)
     assert done.first_feasible <= 5
@@ -266,7 +266,7 @@ def test_what_still_misses_falls_back_from_the_corrected_recipe(objective):
     done = run(problem, Auto(), max_trials=30)
     bisected = [trial for trial in done.history.trials if trial.phase == "bisect"]
     assert bisected
-    assert all(trial.recipe[base.ROUNDING] == "gptq" for trial in bisected)
+    assert all(trial.recipe[words.ROUNDING] == "gptq" for trial in bisected)
     assert done.best is not None
 
 
@@ -275,11 +275,11 @@ def test_what_still_misses_falls_back_from_the_corrected_recipe(objective):
 def test_the_other_strategies_correct_too_and_go_on_from_there(strategy, objective):
     problem = correctable(objective=objective, total=3.0)
     done = run(problem, strategy(), max_trials=14)
-    corrected = [trial for trial in done.history.trials if trial.recipe[base.ROUNDING] == "gptq"]
+    corrected = [trial for trial in done.history.trials if trial.recipe[words.ROUNDING] == "gptq"]
     assert corrected[0].phase == "correct"
     assert len(corrected) > 0.5 * len(done.history.trials)
     assert done.best is not None
-    assert done.best.recipe[base.ROUNDING] == "gptq"
+    assert done.best.recipe[words.ROUNDING] == "gptq"
     plain = run(
         Correctable(make_plain(problem.space), seed=4, objective=objective, total=3.0), strategy(), max_trials=14
     )
@@ -306,7 +306,7 @@ def test_a_corrected_recipe_keeps_its_corrections_under_other_settings():
     done = run(problem, Auto(), max_trials=60)
     exchanged = [trial for trial in done.history.trials if trial.phase == "exchange"]
     assert exchanged
-    assert all(trial.recipe[base.ROUNDING] == "gptq" for trial in exchanged)
+    assert all(trial.recipe[words.ROUNDING] == "gptq" for trial in exchanged)
 
 
 @pytest.mark.parametrize("objective", ["ops", "latency"])
@@ -317,6 +317,6 @@ def test_replayable(objective):
 def test_corrections_of_no_layer_are_one_recipe():
     space = with_corrections(make_space(3))
     floats = dict.fromkeys(space.layers, "fp32")
-    odd = {base.ROUNDING: "gptq", base.BIAS: "on", base.WEIGHT_RANGE: "mse"}
+    odd = {words.ROUNDING: "gptq", words.BIAS: "on", words.WEIGHT_RANGE: "mse"}
     assert space.canonical({**floats, **odd}) == space.canonical(floats)
     assert space.canonical(odd) != space.canonical({})

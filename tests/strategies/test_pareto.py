@@ -1,7 +1,7 @@
 """The strategy for the front of cost against drop, on synthetic problems."""
 
 import pytest
-from autoquant.strategies import base
+from autoquant.strategies import base, words
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.front import front, loss, volume
 from autoquant.strategies.pareto import TRIALS, Pareto
@@ -79,6 +79,6 @@ def test_glue_is_in_int8_where_that_is_faster():
 
 def test_nothing_to_choose_is_said():
     space = make_space(3)
-    fixed = {name: ("int8",) if name.startswith(base.LAYER) else values for name, values in space.offered.items()}
+    fixed = {name: ("int8",) if name.startswith(words.LAYER) else values for name, values in space.offered.items()}
     done = run(Problem(base.Space(space.choices, fixed, space.shares)), Pareto())
     assert "one point" in done.reason

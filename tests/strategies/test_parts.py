@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies import base, exhaustive, registry
+from autoquant.strategies import exhaustive, registry, words
 from autoquant.strategies.base import Outcome, Probe, Recipe, Score
 from autoquant.strategies.bisection import bisect, prefixes
 from autoquant.strategies.dropmodel import fit
@@ -63,7 +63,7 @@ def test_compose_and_its_inverses():
 def test_bisection_is_tight_and_logarithmic(count, seed, total, mismatch, spread):
     problem = Problem(make_space(count, seed=seed), seed=seed, total=total, mismatch=mismatch, spread=spread)
     chosen = activation_settings(problem.space)[4]
-    assert chosen[base.CALIBRATOR] == "percentile_99.99"
+    assert chosen[words.CALIBRATOR] == "percentile_99.99"
     history = problem.history()
     found, _ = follow(sensitivities(history, chosen), problem)
     ranking = sorted(found, key=lambda name: -found[name])

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from autoquant.strategies import base
+from autoquant.strategies import words
 from autoquant.strategies.base import Probe, Score, Stop
 from autoquant.strategies.peers.aimet import Aimet
 from autoquant.strategies.peers.inc import Inc, configurations
@@ -27,7 +27,7 @@ def rewriting():
     """A space with two rewrites and a calibrator for each layer."""
     space = make_space(8, seed=2)
     more = {"rewrite/hardswish": ("on", "off"), "rewrite/pad": ("on", "off")}
-    own = {f"calibrator/node_{i:03d}": ("inherit", *base.CALIBRATORS) for i in range(8)}
+    own = {f"calibrator/node_{i:03d}": ("inherit", *words.CALIBRATORS) for i in range(8)}
     return dataclasses.replace(
         space, choices={**space.choices, **more, **own}, offered={**space.offered, **more, **own}
     )
@@ -38,8 +38,8 @@ def test_they_leave_rewrites_off_and_calibrators_global(strategy, rewriting):
     done = run(Problem(rewriting, seed=2, total=4.0), strategy(), max_trials=60)
     for action in done.actions:
         if not isinstance(action, Stop):
-            assert {value for name, value in action.recipe.items() if name.startswith(base.REWRITE)} == {"off"}
-            assert {value for name, value in action.recipe.items() if name.startswith(base.CALIBRATOR_OF)} == {
+            assert {value for name, value in action.recipe.items() if name.startswith(words.REWRITE)} == {"off"}
+            assert {value for name, value in action.recipe.items() if name.startswith(words.CALIBRATOR_OF)} == {
                 "inherit"
             }
 
@@ -81,7 +81,7 @@ def test_inc_goes_through_its_stages_in_order():
     best = min(trials[:count], key=lambda trial: trial.drop)
     single, later = trials[count : count + 13], trials[count + 13 :]
     assert [floats(problem, trial.recipe) for trial in single] == [{name} for name in units(problem.space)[::-1]]
-    assert {trial.recipe[base.CALIBRATOR] for trial in (*single, *later)} == {best.recipe[base.CALIBRATOR]}
+    assert {trial.recipe[words.CALIBRATOR] for trial in (*single, *later)} == {best.recipe[words.CALIBRATOR]}
     ranking = [next(iter(floats(problem, trial.recipe))) for trial in sorted(single, key=lambda trial: trial.drop)]
     assert later
     for place, trial in enumerate(later):

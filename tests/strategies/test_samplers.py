@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies import base, exhaustive, gp
+from autoquant.strategies import base, exhaustive, gp, words
 from autoquant.strategies.base import Outcome, Probe, Score
 from autoquant.strategies.informed import Informed
 from autoquant.strategies.linear import posterior
@@ -25,7 +25,8 @@ from tests.strategies.simulator import Problem, check_contract, make_space, run
 
 def with_own_calibrators(space: base.Space, **offered) -> base.Space:
     own = {
-        base.CALIBRATOR_OF + name.removeprefix(base.LAYER): (base.INHERIT, *base.CALIBRATORS) for name in space.layers
+        words.CALIBRATOR_OF + name.removeprefix(words.LAYER): (words.INHERIT, *words.CALIBRATORS)
+        for name in space.layers
     }
     return dataclasses.replace(
         space, choices={**space.choices, **own, **offered}, offered={**space.offered, **own, **offered}
@@ -176,11 +177,11 @@ def test_informed_leaves_settings_that_the_trials_refute():
         """The probes prefer entropy, the metric does not."""
 
         def distance(self, recipe):
-            return super().distance(recipe) * (0.2 if recipe[base.CALIBRATOR] == "entropy" else 1.0)
+            return super().distance(recipe) * (0.2 if recipe[words.CALIBRATOR] == "entropy" else 1.0)
 
     problem = Misled(make_space(20, seed=5), seed=5, total=2.0, best_calibrator="mse")
     done = run(problem, Informed(), max_trials=60)
-    chosen = [trial.recipe[base.CALIBRATOR] for trial in done.history.trials]
+    chosen = [trial.recipe[words.CALIBRATOR] for trial in done.history.trials]
     assert chosen[0] == "entropy"
     assert chosen[40:].count("entropy") < 10
 
@@ -259,4 +260,4 @@ def test_the_grid_leaves_calibrators_global_and_switches_rewrites_together():
     found = list(exhaustive.recipes(space))
     assert len(found) == 6 * 2 * 2 * 2 * 2 * 11
     assert {(recipe["rewrite/one"], recipe["rewrite/two"]) for recipe in found} == {("on", "on"), ("off", "off")}
-    assert {recipe[name] for recipe in found for name in space.calibrators} == {base.INHERIT}
+    assert {recipe[name] for recipe in found for name in space.calibrators} == {words.INHERIT}

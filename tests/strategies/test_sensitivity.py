@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from autoquant.strategies.base import CALIBRATOR, Probe
+from autoquant.strategies.base import Probe
 from autoquant.strategies.recipes import activation_settings, compose
 from autoquant.strategies.replay import Unknown, replay
 from autoquant.strategies.sensitivity import interactions, known, only, sensitivities, without
+from autoquant.strategies.words import CALIBRATOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

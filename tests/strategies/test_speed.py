@@ -7,7 +7,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from autoquant.strategies import base
+from autoquant.strategies import words
 from autoquant.strategies.auto import Auto
 from autoquant.strategies.base import Border, Probe, Profile, Score
 from autoquant.strategies.certificate import certificate
@@ -111,12 +111,12 @@ def test_nothing_is_scored_before_the_clock_has_spoken():
     done = run(machine(total=0.1), Auto())
     first = next(i for i, action in enumerate(done.actions) if isinstance(action, Score))
     kinds = {action.kind for action in done.actions[:first] if isinstance(action, Probe)}
-    assert {base.LATENCY, base.PROFILE, "distance"} <= kinds
+    assert {words.LATENCY, words.PROFILE, "distance"} <= kinds
 
 
 def test_a_rewrite_that_slows_the_model_down_is_left_out():
     space = make_space(8, ops=())
-    switches = {"rewrite/good": base.REWRITE_CHOICES, "rewrite/bad": base.REWRITE_CHOICES}
+    switches = {"rewrite/good": words.REWRITE_CHOICES, "rewrite/bad": words.REWRITE_CHOICES}
 
     class Rewritten(Problem):
         def cost(self, recipe):

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 from autoquant.strategies.auto import Auto
-from autoquant.strategies.base import CALIBRATOR, LAYER, ROUNDING, ROUNDINGS, WEIGHT_RANGE, WEIGHT_RANGES, Outcome
+from autoquant.strategies.base import Outcome
 from autoquant.strategies.squeeze import squeezable, squeeze
+from autoquant.strategies.words import CALIBRATOR, LAYER, ROUNDING, ROUNDINGS, WEIGHT_RANGE, WEIGHT_RANGES
 
 from tests.strategies.simulator import Problem, check_contract, follow, make_space, run
 

@@ -164,7 +164,7 @@ def precisions(text: str) -> tuple[str, ...]:
     Raises:
         argparse.ArgumentTypeError: No such precision, or none.
     """
-    from ...strategies.base import PRECISIONS
+    from ...strategies.words import PRECISIONS
 
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     unknown = [word for word in words if word not in PRECISIONS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from ...strategies.base import WEIGHT_ONLY
+from ...strategies.words import WEIGHT_ONLY
 from ..graph.analysis import Layer
 from . import scales
 from .candidate import Quantization

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import onnx
 
-from ...strategies.base import BIAS, BIASES, TABLE
+from ...strategies.words import BIAS, BIASES, TABLE
 from ..graph import serialize
 from ..graph.opset import lift
 from . import fp16

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...strategies.base import ACTIVATION_SYMMETRY, WEIGHT_ONLY
+from ...strategies.words import ACTIVATION_SYMMETRY, WEIGHT_ONLY
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis, Layer
 from ..graph.draft import tensor_names

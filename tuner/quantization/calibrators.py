@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...strategies.base import CALIBRATOR, CALIBRATOR_OF, CALIBRATORS, INHERIT, LAYER
+from ...strategies.words import CALIBRATOR, CALIBRATOR_OF, CALIBRATORS, INHERIT, LAYER
 from ..graph.analysis import Analysis
 
 

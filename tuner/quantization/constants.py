@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from ...strategies.base import INTEGER_ACTIVATIONS, WEIGHT_ONLY
+from ...strategies.words import INTEGER_ACTIVATIONS, WEIGHT_ONLY
 from ..graph.analysis import Layer
 from . import scales, weightonly
 from .biasing import Biasing

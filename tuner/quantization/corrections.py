@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import CalibrationError
-from ...strategies.base import BIAS, BIASES, ROUNDING, ROUNDINGS
+from ...strategies.words import BIAS, BIASES, ROUNDING, ROUNDINGS
 from ..calibration.moments import LONGEST, Moment
 from ..calibration.rows import Form, as_matrices, as_weight, form_of
 from ..graph.analysis import Analysis, Layer

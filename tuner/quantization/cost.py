@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ...strategies.base import LAYER, TABLE
+from ...strategies.words import LAYER, TABLE
 from ..graph.analysis import Analysis, Layer
 from ..graph.model import Model
 from ..graph.recurrent import GATES

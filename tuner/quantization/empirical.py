@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...evaluators.base import Feed
-from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, CALIBRATOR_OF, LAYER, OP
+from ...strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, CALIBRATOR_OF, LAYER, OP
 from ..calibration.collect import OpenSession, stream
 from ..graph.analysis import Layer
 from ..graph.model import Model

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from ...evaluators.session import open_session
-from ...strategies.base import PRECISIONS
+from ...strategies.words import PRECISIONS
 from ..graph.analysis import Analysis
 from .candidate import Candidate
 

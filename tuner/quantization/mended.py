@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ...strategies.base import BIAS, EMPIRICAL, LAYER, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
+from ...strategies.words import BIAS, EMPIRICAL, LAYER, ROUNDING, WEIGHT_GRANULARITY, WEIGHT_RANGE, WEIGHT_SYMMETRY
 from ..graph.analysis import Layer
 from ..targets.base import Target
 from . import blocks

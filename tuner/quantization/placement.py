@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from ...strategies.base import INTEGER_ACTIVATIONS, LAYER, OP, WEIGHT_ONLY
+from ...strategies.words import INTEGER_ACTIVATIONS, LAYER, OP, WEIGHT_ONLY
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis, Glue, Layer
 from ..graph.index import GraphIndex

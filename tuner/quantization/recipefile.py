@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import OptionError
-from ...strategies.base import (
+from ...strategies.base import Recipe
+from ...strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATOR_OF,
@@ -26,7 +27,6 @@ from ...strategies.base import (
     REWRITE_CHOICES,
     TABLE,
     TABLE_PRECISIONS,
-    Recipe,
 )
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ...strategies.base import CALIBRATORS, EQUALIZATION, IMPORTED, SMOOTH, SYMMETRIES, WEIGHT_GRANULARITY
+from ...strategies.words import CALIBRATORS, EQUALIZATION, IMPORTED, SMOOTH, SYMMETRIES, WEIGHT_GRANULARITY
 from ..calibration.channels import channels
 from ..calibration.collect import OpenSession, collect
 from ..calibration.compute import compute_ranges

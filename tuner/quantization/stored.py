@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from ...strategies.base import WEIGHT_GRANULARITY, WEIGHT_RANGE
+from ...strategies.words import WEIGHT_GRANULARITY, WEIGHT_RANGE
 from ..graph.analysis import Layer, Table
 from . import scales
 from .candidate import Quantization

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...evaluators.base import Feed
-from ...strategies.base import EQUALIZATION
+from ...strategies.words import EQUALIZATION
 from ..calibration.collect import OpenSession
 from .corrections import Wanted
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ...strategies.base import EQUALIZATION, REWRITE, SMOOTH
+from ...strategies.words import EQUALIZATION, REWRITE, SMOOTH
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..graph.model import Model

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ...strategies.base import WEIGHT_ONLY
+from ...strategies.words import WEIGHT_ONLY
 from ..graph.analysis import Layer
 from ..targets.base import Target
 from . import blocks

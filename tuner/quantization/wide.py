@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, IMPORTED
+from ...strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, IMPORTED
 from ..calibration.ranges import Ranges
 from . import scales
 from .candidate import Quantization

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ...strategies.base import REWRITE, TABLE, TABLE_PRECISIONS
+from ...strategies.words import REWRITE, TABLE, TABLE_PRECISIONS
 from ..graph.analysis import Analysis, Layer, Refusal
 from ..graph.model import Model
 from ..graph.rewrite.registry import SUMMARIES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
-from ...strategies.base import LAYER
+from ...strategies.words import LAYER
 from ..study.trial import TrialRecord
 from . import format as write
 from . import svg

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ...strategies.base import LAYER, PRECISIONS
+from ...strategies.words import LAYER, PRECISIONS
 from ..study.front import among
 from ..study.request import TargetDrop
 from ..study.trial import TrialRecord

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...strategies.base import LAYER
+from ...strategies.words import LAYER
 from ..study.request import TargetDrop
 from ..study.store import Store
 from .html import render

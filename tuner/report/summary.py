@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ...strategies.base import PRECISIONS
+from ...strategies.words import PRECISIONS
 from ..study.files import DATABASE
 from ..study.request import TargetDrop
 from ..study.result import Result

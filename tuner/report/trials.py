@@ -9,14 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...strategies.base import (
+from ...strategies.base import Recipe
+from ...strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     UNCORRECTED,
     WEIGHT_GRANULARITY,
     WEIGHT_ONLY,
     WEIGHT_SYMMETRY,
-    Recipe,
 )
 from ..study.trial import TrialRecord
 from . import format as write

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import CalibrationError, EvaluationError
 from ...evaluators.base import Feed
 from ...evaluators.feeds import describe, inputs_of_file, problem
-from ...strategies.base import REWRITE
+from ...strategies.words import REWRITE
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
 from ..calibration.identity import Met

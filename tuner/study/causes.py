@@ -13,9 +13,10 @@ import onnxruntime as ort
 from ...errors import CalibrationError, EvaluationError
 from ...evaluators.recording import Recorder
 from ...evaluators.session import open_session
-from ...strategies.base import ACTIVATION_SYMMETRY, CALIBRATOR, LATENCY, LAYER, PROFILE, History, Recipe
+from ...strategies.base import History, Recipe
 from ...strategies.recipes import compose, glue_of, settings_of
 from ...strategies.sensitivity import only
+from ...strategies.words import ACTIVATION_SYMMETRY, CALIBRATOR, LATENCY, LAYER, PROFILE
 from ..calibration.collect import collect
 from ..calibration.coverage import Coverage, coverage
 from .confirm import Confirmed

@@ -12,10 +12,11 @@ from ...errors import EvaluationError
 from ...evaluators.base import Latency, Scored
 from ...evaluators.paired import drop_interval
 from ...evaluators.stopwatch import Stopwatch
-from ...strategies.base import LATENCY, Recipe
+from ...strategies.base import Recipe
 from ...strategies.front import front
 from ...strategies.polish import incumbent
 from ...strategies.recipes import int8_in
+from ...strategies.words import LATENCY
 from ..graph.serialize import write
 from ..quantization.candidate import Candidate
 from ..quantization.kernels import ran

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import AutoquantError, OptionError, StudyError
 from ...evaluators.base import Feed
 from ...evaluators.session import open_session
-from ...strategies.base import UNCORRECTED
+from ...strategies.words import UNCORRECTED
 from ..quantization import vault
 from ..quantization.corrections import Kept, Wanted
 from ..quantization.passes import Passes

@@ -11,8 +11,8 @@ from pathlib import Path
 from ...errors import OptionError
 from ...evaluators.feeds import inputs_of_file
 from ...evaluators.session import open_session
-from ...strategies.base import CALIBRATOR
 from ...strategies.recipes import compose
+from ...strategies.words import CALIBRATOR
 from ..calibration import batchnorm
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges

@@ -12,7 +12,7 @@ import onnx
 
 from ...evaluators.base import Latency
 from ...evaluators.machine import versions
-from ...strategies.base import TABLE
+from ...strategies.words import TABLE
 from ..graph.analysis import Analysis
 from ..graph.layers import COMPUTE, RECURRENT
 from ..quantization import recipefile

@@ -17,7 +17,8 @@ from ...evaluators.distances import KINDS
 from ...evaluators.profiling import kernel_times
 from ...evaluators.racing import Stopped
 from ...evaluators.stopwatch import Stopwatch
-from ...strategies.base import BIAS, BIASES, EMPIRICAL, LATENCY, WEIGHTS, Profile, Recipe
+from ...strategies.base import Profile, Recipe
+from ...strategies.words import BIAS, BIASES, EMPIRICAL, LATENCY, WEIGHTS
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..quantization import halves

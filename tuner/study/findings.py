@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...strategies.base import CALIBRATOR, LAYER, WEIGHT_GRANULARITY
+from ...strategies.words import CALIBRATOR, LAYER, WEIGHT_GRANULARITY
 from ..calibration.coverage import Coverage
 from .causes import Effort, Examiner, Half
 from .run import Run

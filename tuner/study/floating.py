@@ -7,7 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from ...strategies.base import LAYER, OP, REWRITE, TABLE, Recipe, Space
+from ...strategies.base import Recipe, Space
+from ...strategies.words import LAYER, OP, REWRITE, TABLE
 
 # What loading moves about without changing what runs.
 _IDLE = frozenset({"Constant", "Identity"})

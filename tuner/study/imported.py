@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...strategies.base import (
+from ...strategies.base import Recipe
+from ...strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATOR_OF,
@@ -15,7 +16,6 @@ from ...strategies.base import (
     LAYER,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
-    Recipe,
 )
 from ..calibration.ranges import Ranges
 from ..graph.load import load

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ...errors import AutoquantError, StudyError
-from ...strategies.base import EMPIRICAL, UNCORRECTED, Recipe
+from ...strategies.base import Recipe
+from ...strategies.words import EMPIRICAL, UNCORRECTED
 from ..quantization.errors import LayerError
 from ..quantization.variants import Builders
 from .confirm import Confirmed

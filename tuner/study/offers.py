@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import OptionError
-from ...strategies.base import INTEGER_ACTIVATIONS, PRECISIONS, TABLE_PRECISIONS, WEIGHT_ONLY
+from ...strategies.words import INTEGER_ACTIVATIONS, PRECISIONS, TABLE_PRECISIONS, WEIGHT_ONLY
 from ..graph.analysis import Layer
 from ..graph.recurrent import GATES
 from ..targets.base import Target

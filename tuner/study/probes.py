@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ...strategies.base import PROFILE, Profile, Recipe
+from ...strategies.base import Profile, Recipe
+from ...strategies.words import PROFILE
 from .trial import comparable, decode, encode, is_number, recipe_hash
 
 PROBE = "probe/"

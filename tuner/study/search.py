@@ -9,21 +9,9 @@ from pathlib import Path
 
 from ...errors import AutoquantError, EvaluationError, ModelError
 from ...evaluators.base import Scored
-from ...strategies.base import (
-    CALIBRATOR_OF,
-    INHERIT,
-    LATENCY,
-    LAYER,
-    OP,
-    PROFILE,
-    Action,
-    History,
-    Probe,
-    Recipe,
-    Score,
-    Stop,
-)
+from ...strategies.base import Action, History, Probe, Recipe, Score, Stop
 from ...strategies.registry import make
+from ...strategies.words import CALIBRATOR_OF, INHERIT, LATENCY, LAYER, OP, PROFILE
 from . import stopping
 from .baseline import load_samples, save_samples
 from .events import Phase, PhaseStarted, Progressed, TrialFinished, TrialStarted

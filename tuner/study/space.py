@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from optuna.distributions import CategoricalDistribution
 
 from ...errors import ModelError, OptionError
-from ...strategies.base import (
+from ...strategies.base import Space
+from ...strategies.words import (
     ACTIVATION_SYMMETRY,
     BIAS,
     BIASES,
@@ -42,7 +43,6 @@ from ...strategies.base import (
     WEIGHT_RANGE,
     WEIGHT_RANGES,
     WEIGHT_SYMMETRY,
-    Space,
 )
 from ..graph.analysis import Analysis, Layer
 from ..targets.base import Target

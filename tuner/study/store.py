@@ -9,7 +9,8 @@ from typing import Any
 from optuna.storages import RDBStorage
 
 from ...errors import StudyError
-from ...strategies.base import PROFILE, History, Outcome, Profile, Recipe, Space
+from ...strategies.base import History, Outcome, Profile, Recipe, Space
+from ...strategies.words import PROFILE
 from . import opening, rows, siblings
 from .attributes import AUTOQUANT, BUILD, FINGERPRINT, FORMAT, OBJECTIVE, PARAMETERS, TARGET_DROP
 from .probes import PROBE, Probes

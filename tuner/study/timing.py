@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import onnx
 
 from ...evaluators.profiling import KernelTime
-from ...strategies.base import LAYER, OP, Border, Profile
+from ...strategies.base import Border, Profile
+from ...strategies.words import LAYER, OP
 from ..graph.analysis import Analysis
 from ..quantization.kernels import names_of
 

@@ -10,7 +10,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from ...errors import StudyError
-from ...strategies.base import CALIBRATOR_OF, INHERIT, Recipe
+from ...strategies.base import Recipe
+from ...strategies.words import CALIBRATOR_OF, INHERIT
 from . import rows
 from .attributes import PARAMETERS, TARGET_DROP, Attributes
 from .shield import shielded

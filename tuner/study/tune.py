@@ -8,7 +8,7 @@ from typing import Any
 from ... import __version__
 from ...errors import OutputError
 from ...evaluators.machine import versions
-from ...strategies.base import REWRITE
+from ...strategies.words import REWRITE
 from ..graph.rewrite.registry import ENLARGING
 from ..quantization.cost import shares
 from ..quantization.variants import Builders

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...evaluators.base import Latency
 from ...evaluators.stopwatch import BUSY
-from ...strategies.base import INTEGER_ACTIVATIONS, WEIGHT_ONLY
+from ...strategies.words import INTEGER_ACTIVATIONS, WEIGHT_ONLY
 from .confirm import Confirmed
 from .heldout import HeldOut
 from .request import TargetDrop

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import OptionError
-from ...strategies.base import LAYER, Recipe, Space
+from ...strategies.base import Recipe, Space
+from ...strategies.words import LAYER
 from ..graph.analysis import Analysis
 from ..quantization.recipefile import FORMAT
 from .events import Noted

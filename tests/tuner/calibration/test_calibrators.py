@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from autoquant.strategies.base import CALIBRATORS as OFFERED
+from autoquant.strategies.words import CALIBRATORS as OFFERED
 from autoquant.tuner.calibration.calibrators import CALIBRATORS, calibrate, percentile
 from autoquant.tuner.calibration.histogram import Bins, Histogram
 from hypothesis import example, given, settings

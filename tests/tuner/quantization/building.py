@@ -14,7 +14,8 @@ import onnx
 import onnxruntime as ort
 from autoquant.evaluators.base import Feed
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATORS,
@@ -24,7 +25,6 @@ from autoquant.strategies.base import (
     SYMMETRIES,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
-    Recipe,
 )
 from autoquant.tuner.calibration.collect import collect, with_outputs
 from autoquant.tuner.calibration.compute import compute_ranges

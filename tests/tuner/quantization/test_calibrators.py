@@ -4,7 +4,7 @@ import json
 
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import CALIBRATOR, CALIBRATOR_OF, LAYER
+from autoquant.strategies.words import CALIBRATOR, CALIBRATOR_OF, LAYER
 from autoquant.tuner.graph.analysis import Analysis, Layer
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.calibrators import Calibrators

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from autoquant.errors import CalibrationError
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import BIAS, LAYER, ROUNDING, WEIGHT_RANGE
+from autoquant.strategies.words import BIAS, LAYER, ROUNDING, WEIGHT_RANGE
 from autoquant.tuner.calibration.rows import Form, sample
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization import halves, scales

@@ -1,5 +1,5 @@
 import pytest
-from autoquant.strategies.base import LAYER
+from autoquant.strategies.words import LAYER
 from autoquant.tuner.quantization.cost import ops, shares
 
 from tests.tuner.quantization.building import exported, zoo_case

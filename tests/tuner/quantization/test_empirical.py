@@ -9,7 +9,7 @@ import onnx
 import pytest
 from autoquant.errors import CalibrationError
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import BIAS, LAYER, ROUNDING, WEIGHT_GRANULARITY
+from autoquant.strategies.words import BIAS, LAYER, ROUNDING, WEIGHT_GRANULARITY
 from autoquant.tuner.calibration.collect import with_outputs
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization import passes

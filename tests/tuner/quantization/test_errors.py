@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import LAYER, WEIGHT_RANGE
+from autoquant.strategies.words import LAYER, WEIGHT_RANGE
 from autoquant.tuner.quantization.candidate import Quantization
 from autoquant.tuner.quantization.errors import LayerError, measure, rounded
 from hypothesis import given

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from autoquant.strategies.base import LAYER
+from autoquant.strategies.words import LAYER
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.targets.profiles import get

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from autoquant.strategies.base import LAYER
+from autoquant.strategies.words import LAYER
 from autoquant.tuner.quantization import guards
 from autoquant.tuner.quantization.kernels import optimized
 

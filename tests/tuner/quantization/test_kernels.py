@@ -1,7 +1,7 @@
 import onnx
 import pytest
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import LAYER
+from autoquant.strategies.words import LAYER
 from autoquant.tuner.graph.serialize import write
 from autoquant.tuner.quantization.kernels import count, integer_kernels, ran
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static

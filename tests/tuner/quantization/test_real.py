@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import OP, REWRITE, REWRITE_CHOICES
+from autoquant.strategies.words import OP, REWRITE, REWRITE_CHOICES
 from autoquant.tuner.calibration.collect import collect
 from autoquant.tuner.calibration.compute import compute_ranges
 from autoquant.tuner.graph.rewrite.variants import Variants

@@ -3,7 +3,7 @@ import json
 
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import CALIBRATOR, LAYER
+from autoquant.strategies.words import CALIBRATOR, LAYER
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.recipefile import from_json, to_json
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from autoquant.errors import CalibrationError
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import EQUALIZATION, REWRITE, SMOOTH
+from autoquant.strategies.words import EQUALIZATION, REWRITE, SMOOTH
 from autoquant.tuner.calibration.channels import HIGH, LOW, MEAN, SQUARE, channels
 from autoquant.tuner.calibration.collect import collect, with_outputs
 from autoquant.tuner.calibration.compute import compute_ranges

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autoquant.strategies.base import OP
+from autoquant.strategies.words import OP
 from autoquant.tuner.quantization import scales
 from autoquant.tuner.quantization.kernels import optimized
 

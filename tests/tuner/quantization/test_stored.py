@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import LAYER, TABLE
+from autoquant.strategies.words import LAYER, TABLE
 from autoquant.tuner.quantization.candidate import Candidate
 from autoquant.tuner.quantization.kernels import integer_kernels, optimized
 from autoquant.tuner.targets.profiles import get

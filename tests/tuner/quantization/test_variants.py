@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import CALIBRATORS, OP, REWRITE, SYMMETRIES, Recipe
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import CALIBRATORS, OP, REWRITE, SYMMETRIES
 from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.patch import Image

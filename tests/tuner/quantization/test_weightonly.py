@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from autoquant.evaluators.session import open_session
-from autoquant.strategies.base import BIAS, LAYER, WEIGHT_ONLY
+from autoquant.strategies.words import BIAS, LAYER, WEIGHT_ONLY
 from autoquant.tuner.calibration.moments import Moment
 from autoquant.tuner.graph.serialize import write
 from autoquant.tuner.quantization.builder import Builder

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import LAYER
+from autoquant.strategies.words import LAYER
 from autoquant.tuner.graph.draft import opset
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.kernels import ran

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from autoquant.strategies.base import (
+from autoquant.strategies.base import Space
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     CALIBRATOR,
     CALIBRATORS,
@@ -12,7 +13,6 @@ from autoquant.strategies.base import (
     SYMMETRIES,
     WEIGHT_GRANULARITY,
     WEIGHT_SYMMETRY,
-    Space,
 )
 from autoquant.tuner.study.database import url_of
 from autoquant.tuner.study.store import Store

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from autoquant import recover
 from autoquant.errors import OptionError, StudyError
-from autoquant.strategies.base import BIAS, ROUNDING, WEIGHT_RANGE
+from autoquant.strategies.words import BIAS, ROUNDING, WEIGHT_RANGE
 from autoquant.tuner.cli.main import main
 from autoquant.tuner.quantization import vault
 from autoquant.tuner.study import baseline as baselines

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from autoquant.strategies.base import CALIBRATORS, IMPORTED
+from autoquant.strategies.words import CALIBRATORS, IMPORTED
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.variants import Variants

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from autoquant.strategies.base import (
+from autoquant.strategies.words import (
     ACTIVATION_SYMMETRY,
     BIAS,
     CALIBRATOR,

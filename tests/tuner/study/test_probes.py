@@ -3,7 +3,8 @@ import math
 from typing import Any
 
 import pytest
-from autoquant.strategies.base import PROFILE, Profile
+from autoquant.strategies.base import Profile
+from autoquant.strategies.words import PROFILE
 from autoquant.tuner.study.probes import PROBE, Probes
 
 from tests.tuner.study.storing import SCORED_ON, make_space

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import UNCORRECTED
+from autoquant.strategies.words import UNCORRECTED
 from autoquant.tuner.study.events import Event, TrialFinished
 from autoquant.tuner.study.recover import open_study
 from autoquant.tuner.study.request import Request, TargetDrop

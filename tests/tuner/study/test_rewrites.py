@@ -11,7 +11,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import GLOBAL_CHOICES, REWRITE_CHOICES, Recipe
+from autoquant.strategies.base import Recipe
+from autoquant.strategies.words import GLOBAL_CHOICES, REWRITE_CHOICES
 from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.registry import rewritten

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autoquant.errors import CalibrationError, ChangedInputsError, OptionError
-from autoquant.strategies.base import BIAS
+from autoquant.strategies.words import BIAS
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.study.calibrate import CALIBRATION, RANGES
 from autoquant.tuner.study.calibrationoptions import CalibrationOptions, input_range

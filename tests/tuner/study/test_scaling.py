@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from autoquant.errors import OptionError, StudyError
-from autoquant.strategies.base import EQUALIZATION, ROUNDING, SMOOTH, WEIGHT_GRANULARITY
+from autoquant.strategies.words import EQUALIZATION, ROUNDING, SMOOTH, WEIGHT_GRANULARITY
 from autoquant.tuner.report.records import export
 from autoquant.tuner.study.events import Event, Noted
 from autoquant.tuner.study.export import export_trial, quantize_recipe

@@ -2,7 +2,8 @@ from collections.abc import Mapping
 
 import pytest
 from autoquant.errors import ModelError, OptionError
-from autoquant.strategies.base import CALIBRATOR, CALIBRATORS, PRECISIONS, Space
+from autoquant.strategies.base import Space
+from autoquant.strategies.words import CALIBRATOR, CALIBRATORS, PRECISIONS
 from autoquant.tuner.graph.analysis import Analysis, Glue, Layer
 from autoquant.tuner.study.space import build_space, distributions
 from autoquant.tuner.targets.base import Target

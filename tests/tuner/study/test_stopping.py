@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from autoquant.errors import OptionError
 from autoquant.evaluators.holdout import Holdout, Part
-from autoquant.strategies.base import UNCORRECTED, History, Outcome
+from autoquant.strategies.base import History, Outcome
+from autoquant.strategies.words import UNCORRECTED
 from autoquant.tuner.study import stopping
 from autoquant.tuner.study.clock import Clock
 from autoquant.tuner.study.export import chosen, export_trial

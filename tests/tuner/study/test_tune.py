@@ -23,7 +23,7 @@ from autoquant.errors import (
 )
 from autoquant.evaluators.device import CUDA_PROVIDER, loads
 from autoquant.evaluators.evaluation import load_evaluation
-from autoquant.strategies.base import UNCORRECTED
+from autoquant.strategies.words import UNCORRECTED
 from autoquant.tuner.study import executor as executors
 from autoquant.tuner.study.bench import Bench
 from autoquant.tuner.study.events import BaselineScored, Event, Noted, TrialFinished

@@ -1,6 +1,6 @@
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import GLUE_PRECISIONS, PRECISIONS, SYMMETRIES
+from autoquant.strategies.words import GLUE_PRECISIONS, PRECISIONS, SYMMETRIES
 from autoquant.tuner.targets import profiles
 
 

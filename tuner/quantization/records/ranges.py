@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from ....errors import OptionError
-from ....strategies.base import CALIBRATORS, IMPORTED
+from ....strategies.words import CALIBRATORS, IMPORTED
 from ...calibration.ranges import Ranges
 from ...graph.draft import tensor_names
 from ...graph.rewrite.patch import Image

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from autoquant.errors import OptionError
-from autoquant.strategies.base import IMPORTED
+from autoquant.strategies.words import IMPORTED
 from autoquant.tuner.calibration.ranges import Ranges
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.graph.rewrite.variants import Variants
