@@ -35,14 +35,13 @@ _SHARE = 0.25
 def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) -> Procedure[Outcome]:
     """Correct a recipe that misses the target, and score it.
 
-    Weights and biases are corrected, unless a probe says that rounding the weights causes less than a quarter of the
-    distance; where that is not enough, the same once more with channels scaled, if that lowers the distance. Which
-    settings are the best can change with that: of the given recipe and the others the one goes on that has the least
-    distance with its biases corrected, or as it is. Each correction is probed alone on it; from the best one on, each
-    other one is added that lowers the distance by 1 % or more, the best first. Only the combination is a trial:
-    corrections cost no latency (scaling now and then a Mul), but a pass over the calibration samples and, GPTQ, as
-    much time as several evaluations. Where biases were corrected and the target is still missed, what they must take
-    back is measured (`measured`).
+    Channels are scaled first, where that lowers the distance. Then weights and biases are corrected, unless a probe
+    says that rounding the weights causes less than a quarter of the distance. Which settings are the best can change
+    with that: of the given recipe and the others the one goes on that has the least distance with its biases corrected,
+    or as it is. Each correction is probed alone on it; from the best one on, each other one is added that lowers the
+    distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency (scaling now
+    and then a Mul), but a pass over the calibration samples and, GPTQ, as much time as several evaluations. Where
+    biases were corrected and the target is still missed, what they must take back is measured (`measured`).
 
     Args:
         history: What is known.
@@ -61,25 +60,10 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
     if not left and not scalings:
         return outcome
     least: float = yield from distance(recipe, "correct")
-    found = outcome
-    if left:
-        found = yield from _combined(history, outcome, recipe, least, left, others)
-    if scalings and not holds(history, found):
-        scaled, least = yield from _scaled(space, recipe, least, scalings)
-        if scaled != recipe:
-            again = yield from _combined(history, outcome, scaled, least, left, others)
-            found = _better(history, again, found)
-    return found
-
-
-def _combined(
-    history: History, outcome: Outcome, start: Recipe, least: float, left: Sequence[str], others: Sequence[Outcome]
-) -> Procedure[Outcome]:
-    """The better of an outcome and that of a recipe, its own or with channels scaled, with what lowers its distance."""
-    space, recipe, best = history.space, outcome.recipe, start
+    best, least = yield from _scaled(space, recipe, least, scalings)
     if left:
         of_weights: float = yield Probe(WEIGHTS, best, "correct")
-        left = list(left) if of_weights >= _SHARE * least else []
+        left = left if of_weights >= _SHARE * least else []
     scaling = {name: best[name] for name in (EQUALIZATION, SMOOTH) if name in best}
     if BIAS in left and others:
         reached = math.inf
@@ -98,11 +82,11 @@ def _combined(
         if not value < least * (1.0 - _WORTH):
             break
         best, least = corrected, value
-        left = [other for other in left if other != name]
+        left.remove(name)
     if best == recipe:
         return outcome
-    if start != recipe:
-        best = yield from _turned(space, best, least)  # other channels had the say when its symmetry was chosen
+    if any(best.get(name) != recipe.get(name) for name in (EQUALIZATION, SMOOTH)):
+        best = yield from _turned(space, best, least)  # other channels had the say when it was chosen
     again = _better(history, (yield from score(best, "correct")), outcome)
     return (yield from measured(history, again))
 
