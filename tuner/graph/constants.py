@@ -10,6 +10,7 @@ from onnx import AttributeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from .draft import Draft, opset
+from .order import put_nodes
 from .tensors import put
 
 _SHAPING = (
@@ -66,10 +67,7 @@ def constants_to_initializers(proto: onnx.ModelProto, weights: dict[str, np.ndar
         else:
             put(graph, weights, tensor.name, numpy_helper.to_array(tensor))
     if len(kept) != len(graph.node):
-        kept_graph = onnx.GraphProto()
-        kept_graph.node.extend(kept)
-        del graph.node[:]
-        graph.node.MergeFrom(kept_graph.node)
+        put_nodes(graph, kept)
 
 
 def fold_constants(draft: Draft) -> None:

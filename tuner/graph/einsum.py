@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 
 from .draft import Draft
 from .index import GraphIndex
+from .order import put_nodes
 from .shapes import element_types
 
 _PLAIN = re.compile(r"([A-Za-z]+),([A-Za-z]+)(?:->([A-Za-z]+))?")
@@ -55,9 +56,7 @@ def einsums_to_matmuls(draft: Draft) -> None:
     if not changed:
         return
     draft.notes.append(f"{changed} Einsum{'' if changed == 1 else 's'} written as MatMul.")
-    fresh = onnx.GraphProto(node=nodes)
-    del graph.node[:]
-    graph.node.MergeFrom(fresh.node)
+    put_nodes(graph, nodes)
 
 
 def _product(draft: Draft, index: GraphIndex, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from .draft import Draft
 from .index import GraphIndex
+from .order import put_nodes
 from .shapes import element_types
 
 
@@ -28,9 +29,7 @@ def free_gemms(draft: Draft) -> None:
     draft.notes.append(
         f"{len(chosen)} Gemm{'' if len(chosen) == 1 else 's'} without a constant weight written as MatMul."
     )
-    fresh = onnx.GraphProto(node=nodes)
-    del graph.node[:]
-    graph.node.MergeFrom(fresh.node)
+    put_nodes(graph, nodes)
 
 
 def _is_free(index: GraphIndex, node: onnx.NodeProto) -> bool:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from .draft import Draft
 from .index import GraphIndex
 from .layers import vector
+from .order import put_nodes
 
 
 def plain_gemms(draft: Draft) -> None:
@@ -34,9 +35,7 @@ def plain_gemms(draft: Draft) -> None:
     if not changed:
         return
     draft.notes.append(f"{changed} Gemm{'' if changed == 1 else 's'} brought into the form x·W + b.")
-    fresh = onnx.GraphProto(node=nodes)
-    del graph.node[:]
-    graph.node.MergeFrom(fresh.node)
+    put_nodes(graph, nodes)
 
 
 def _is_float(index: GraphIndex, name: str) -> bool:

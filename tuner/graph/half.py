@@ -13,6 +13,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from .draft import Draft
 from .index import reads, rename_reads, subgraphs
+from .order import put_nodes
 from .tensors import is_stub, stub
 
 _TYPE_ATTRIBUTES = frozenset(("to", "dtype", "output_dtype", "stash_type"))
@@ -40,10 +41,7 @@ def widen_half(draft: Draft) -> None:
         _cast(value.name, renamed[value.name], TensorProto.FLOAT) for value in graph.input if value.name in halves
     ]
     casts_out = [_cast(renamed[v.name], v.name, TensorProto.FLOAT16) for v in graph.output if v.name in halves]
-    nodes = [*casts_in, *graph.node, *casts_out]
-    fresh = onnx.GraphProto(node=nodes)
-    del graph.node[:]
-    graph.node.MergeFrom(fresh.node)
+    put_nodes(graph, [*casts_in, *graph.node, *casts_out])
     for value in (*graph.input, *graph.output):
         if value.name in halves:
             value.type.tensor_type.elem_type = TensorProto.FLOAT16

@@ -1,13 +1,21 @@
-"""The order of nodes."""
+"""The nodes of a graph, in their order."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 import onnx
 
 from ...errors import ModelError
 from .index import reads
+
+
+def put_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Replace a graph's nodes by these, its own present ones or new ones; copies are put in."""
+    fresh = onnx.GraphProto(node=nodes)
+    del graph.node[:]
+    graph.node.MergeFrom(fresh.node)
 
 
 def sort_nodes(graph: onnx.GraphProto, path: object) -> bool:
@@ -37,7 +45,5 @@ def sort_nodes(graph: onnx.GraphProto, path: object) -> bool:
                 heappush(ready, j)
     if len(order) < len(needs):
         raise ModelError(f"{path} is corrupt: its nodes form a cycle. Export it again.")
-    fresh = onnx.GraphProto(node=[graph.node[i] for i in order])
-    del graph.node[:]
-    graph.node.MergeFrom(fresh.node)
+    put_nodes(graph, [graph.node[i] for i in order])
     return True

@@ -15,6 +15,7 @@ from .analysis import Analysis, Layer
 from .draft import Draft
 from .index import GraphIndex
 from .model import Model
+from .order import put_nodes
 from .sites import Site, biases_of, groups_of
 
 
@@ -133,10 +134,8 @@ class _Work:
         fresh = [*self._after.get(-1, ())]
         for i, node in enumerate(self._nodes):
             fresh += [node, *self._after.get(i, ())]
-        fresh = [onnx.NodeProto.FromString(node.SerializeToString()) for node in fresh]
-        del self._graph.node[:]
-        self._graph.node.extend(fresh)
-        written = {name for node in fresh for name in node.output}
+        put_nodes(self._graph, fresh)
+        written = {name for node in self._graph.node for name in node.output}
         for i in range(len(self._graph.value_info) - 1, -1, -1):
             if self._graph.value_info[i].name not in written:
                 del self._graph.value_info[i]

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from ..graph.order import put_nodes
 from ..graph.tensors import is_stub
 from .candidate import Candidate
 
@@ -31,9 +32,7 @@ def weights_only(simulated: Candidate) -> Candidate:
             name, output = node.name, node.output[0]
             node.Clear()
             node.CopyFrom(onnx.NodeProto(op_type="Identity", input=[source], output=[output], name=name))
-    kept = [node for node in proto.graph.node if node.op_type != "QuantizeLinear"]
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
+    put_nodes(proto.graph, [node for node in proto.graph.node if node.op_type != "QuantizeLinear"])
     return replace(simulated, proto=proto)
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from ..draft import Draft
 from ..index import GraphIndex, rename_reads
+from ..order import put_nodes
 from ..shapes import Dim, TensorType, tensor_types
 
 MICROSOFT = "com.microsoft"
@@ -177,18 +178,17 @@ class Patch:
         """Make all changes."""
         if self._made or self._gone:
             renamed = {name: self._final(name) for name in self._renamed}
-            fresh = onnx.GraphProto()
+            fresh: list[onnx.NodeProto] = []
             for i, node in enumerate(self.graph.node):
                 if i not in self._gone:
-                    fresh.node.append(node)
-                fresh.node.extend(self._made.get(i, ()))
-            for node in fresh.node if renamed else ():
+                    fresh.append(node)
+                fresh += self._made.get(i, ())
+            put_nodes(self.graph, fresh)
+            for node in self.graph.node if renamed else ():
                 rename_reads(node, renamed)
-            domains = {node.domain for node in fresh.node} - {o.domain for o in self.draft.proto.opset_import}
+            domains = {node.domain for node in self.graph.node} - {o.domain for o in self.draft.proto.opset_import}
             if MICROSOFT in domains:
                 self.draft.proto.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-            del self.graph.node[:]
-            self.graph.node.MergeFrom(fresh.node)
         return Change(self.sites, self.derived)
 
     def _final(self, name: str) -> str:
