@@ -10,7 +10,7 @@ import onnx
 
 from ...errors import CalibrationError
 from ...evaluators.base import Feed
-from ...evaluators.feeds import Input, inputs_of_file
+from ...evaluators.feeds import Input
 from ..graph.index import GraphIndex
 from ..graph.model import Model
 
@@ -48,16 +48,15 @@ def synthesised(
     Raises:
         CalibrationError: An input of a type that nothing sensible can be made up for.
     """
-    inputs = inputs_of_file(model.path)
     tables = _tables(model)
-    size = _BATCH if inputs and all(item.batched for item in inputs) else 1
-    sizes = {item.name: _size(item, (shapes or {}).get(item.name)) for item in inputs}
+    size = _BATCH if model.inputs and all(item.batched for item in model.inputs) else 1
+    sizes = {item.name: _size(item, (shapes or {}).get(item.name)) for item in model.inputs}
     for number, first in enumerate(range(0, count, size)):
         random = np.random.default_rng([seed, number])
         rows = min(size, count - first)
         length = random.integers(0, 1 << 30)
         feed = {}
-        for item in inputs:
+        for item in model.inputs:
             shape = (rows, *sizes[item.name][1:]) if size > 1 else sizes[item.name]
             feed[item.name] = _values(item, shape, tables.get(item.name), bounds, random, int(length))
         yield feed
@@ -66,7 +65,7 @@ def synthesised(
 def assumed(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> dict[str, tuple[int, ...]]:
     """Input → the sizes it gets at batch 1, of inputs with sizes behind the batch's that nothing settles."""
     found = {}
-    for item in inputs_of_file(model.path):
+    for item in model.inputs:
         open_sizes = item.shape is None or not all(isinstance(size, int) for size in item.shape[1:])
         if open_sizes and item.name not in (shapes or {}):
             found[item.name] = _size(item, None)

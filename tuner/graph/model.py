@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import onnx
+
+from ...evaluators.feeds import Input, inputs_of_file
 
 INLINE_BYTES = 1024
 """Initializers of more bytes than this live in `Model.weights`, the others whole in `Model.proto`."""
@@ -38,3 +41,12 @@ class Model:
     opset: int
     notes: tuple[str, ...]
     source_bytes: int
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """What feeds must fit: the inputs as the file declares them, which is read once.
+
+        Raises:
+            ModelError: The file is gone.
+        """
+        return inputs_of_file(self.path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import CalibrationError, EvaluationError
 from ...evaluators.base import Feed
-from ...evaluators.feeds import describe, inputs_of_file, problem
+from ...evaluators.feeds import describe, problem
 from ...strategies.words import REWRITE
 from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
@@ -122,7 +122,7 @@ def calibrate(
         store.put({RANGES: ranges.to_json(), **({CALIBRATION: there.about} if there.about else {})})
         return Calibration(ranges, *samples, source)
     _say(source, observer)
-    wanted = inputs_of_file(inputs.model.path)
+    wanted = inputs.model.inputs
     sampler, met, profile = kept.Sampler(wanted, inputs.request.seed), Met(wanted, constants=True), Profile(wanted)
     given = source.feeds(lambda: measured.recorder.feeds() if measured.recorder else ())
     feeds = _watched(sampler.watch(given), met, profile)
@@ -206,7 +206,7 @@ def _timed(inputs: Inputs, usual: Feed) -> Feed:
     feed = inputs.evaluation.latency_feed()
     if feed is None:
         return usual
-    wanted = inputs_of_file(inputs.model.path)
+    wanted = inputs.model.inputs
     wrong = problem(feed, wanted)
     if wrong is not None:
         raise EvaluationError(f"latency_inputs() does not fit the model: {wrong}.\nIts inputs: {describe(wanted)}.")

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import OptionError
-from ...evaluators.feeds import inputs_of_file
 from ...evaluators.session import open_session
 from ...strategies.recipes import compose
 from ...strategies.words import CALIBRATOR
@@ -18,6 +17,7 @@ from ..calibration.collect import collect
 from ..calibration.compute import compute_ranges
 from ..calibration.synthetic import assumed, synthesised
 from ..graph.load import load
+from ..graph.model import Model
 from ..graph.rewrite.variants import Variants
 from ..graph.serialize import write
 from ..quantization import recipefile
@@ -95,7 +95,7 @@ def quantize_data_free(model_path: Path, out: Path, options: Options, target: st
     model = load(model_path)
     profile = profiles.get(target)
     variants = Variants(model)
-    _check_shapes(model_path, options.shapes)
+    _check_shapes(model, options.shapes)
     known = batchnorm.statistics_of(model)
     feeds = synthesised(
         model, count=options.samples, seed=options.seed, shapes=options.shapes, bounds=options.input_range
@@ -125,9 +125,9 @@ def quantize_data_free(model_path: Path, out: Path, options: Options, target: st
     return DataFree(out, beside, candidate, source, assumed(model, options.shapes))
 
 
-def _check_shapes(model_path: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+def _check_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> None:
     """Refuse shapes of inputs that the model does not have, or of another rank."""
-    inputs = {item.name: item for item in inputs_of_file(model_path)}
+    inputs = {item.name: item for item in model.inputs}
     for name, shape in shapes.items():
         if name not in inputs:
             raise OptionError(f"--input-shape names {name!r}, but the model's inputs are {', '.join(inputs)}.")

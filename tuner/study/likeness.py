@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...evaluators.base import Feed
-from ...evaluators.feeds import batch_of, inputs_of_file
+from ...evaluators.feeds import batch_of
 from ..calibration.collect import collect
 from ..calibration.identity import Met
 from ..calibration.inputshift import Profile, Shift, shift
@@ -57,7 +57,7 @@ def about(
             collected = collect(inputs.model, tensors, few, open_session=opener(inputs))
             names = tuple(value.name for value in inputs.model.proto.graph.input)
             found = mismatch(collected, ranges, names)
-            theirs = Profile(inputs_of_file(inputs.model.path))
+            theirs = Profile(inputs.model.inputs)
             for feed in few:
                 theirs.add(feed)
             moved = shift(profile.values, theirs.values, inputs.request.seed)
@@ -132,10 +132,9 @@ def public(held: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _first(feeds: Iterable[Feed], inputs: Inputs, count: int) -> Iterable[Feed]:
     """The first samples of some feeds."""
-    wanted = inputs_of_file(inputs.model.path)
     for feed in feeds:
         if count <= 0:
             return
-        rows = batch_of(feed, wanted)
+        rows = batch_of(feed, inputs.model.inputs)
         yield feed if rows is None else {name: array[:count] for name, array in feed.items()}
         count -= rows or COMPARED

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import CalibrationError
 from ...evaluators.base import Feed
-from ...evaluators.feeds import batch_of, inputs_of_file
+from ...evaluators.feeds import batch_of
 from ...evaluators.session import open_session
 from ..calibration import batchnorm
 from ..calibration.collect import checked
@@ -80,7 +80,7 @@ class Samples:
         """Whether the samples are made up."""
         return self.options.data_free
 
-    @property
+    @cached_property
     def recorded(self) -> bool:
         """Whether they are the evaluation's own."""
         return not self.data_free and self._inputs.evaluation.calibration() is None
@@ -90,7 +90,7 @@ class Samples:
         """Whether a feed of the evaluation has to tell how large made-up samples are."""
         if not self.data_free or self.chosen is not None or self._inputs.evaluation.latency_feed() is not None:
             return False
-        sizes = [size for item in inputs_of_file(self._inputs.model.path) for size in (item.shape or (None, None))[1:]]
+        sizes = [size for item in self._inputs.model.inputs for size in (item.shape or (None, None))[1:]]
         return not all(isinstance(size, int) for size in sizes)
 
     @property
@@ -156,7 +156,7 @@ class Samples:
 
     def _survey(self, feeds: Iterable[Feed]) -> Chosen:
         """Look at all samples once and choose."""
-        inputs, seed = inputs_of_file(self._inputs.model.path), self._inputs.request.seed
+        inputs, seed = self._inputs.model.inputs, self._inputs.request.seed
         session = self._inputs.bench.open_file(self._inputs.model.path) if self.options.surveys else None
         describe, hasher = Features(), FeedHasher()
         features: list[np.ndarray] = []
@@ -202,7 +202,7 @@ class Samples:
 
     def _cut(self, feeds: Iterable[Feed], places: Sequence[int]) -> Iterator[Feed]:
         """The feeds with the chosen samples alone."""
-        inputs = inputs_of_file(self._inputs.model.path)
+        inputs = self._inputs.model.inputs
         wanted = np.asarray(places)
         first = 0
         for feed in feeds:
