@@ -77,8 +77,11 @@ def told(count: int) -> str:
 def imposed(model: Model, known: Mapping[str, Known]) -> Model:
     """The model with these statistics made true of each batch that runs through it; all tensors keep their names.
 
-    Tensors that are not float32 with channels along axis 1 of a known rank are left as they are.
+    Tensors that are not float32 with channels along axis 1 of a known rank are left as they are. Where nothing is
+    known it is the model itself.
     """
+    if not known:
+        return model
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     draft = Draft(proto, dict(model.weights))

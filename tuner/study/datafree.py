@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from ...errors import OptionError
@@ -100,8 +99,8 @@ def quantize_data_free(model_path: Path, out: Path, options: Options, target: st
     feeds = synthesised(
         model, count=options.samples, seed=options.seed, shapes=options.shapes, bounds=options.input_range
     )
-    measured = batchnorm.imposed(model, known) if known else model
-    ranges = compute_ranges(collect(measured, variants.collected, feeds, open_session=partial(open_session)))
+    measured = batchnorm.imposed(model, known)
+    ranges = compute_ranges(collect(measured, variants.collected, feeds, open_session=open_session))
     builders = Builders(model, variants, ranges, profile)
     space = build_space(
         variants.union,

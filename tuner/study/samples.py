@@ -102,7 +102,7 @@ class Samples:
     @property
     def model(self) -> Model:
         """The model that their ranges are collected on: for made-up ones with what BatchNormalizations remember."""
-        return batchnorm.imposed(self._inputs.model, self._known) if self._known else self._inputs.model
+        return batchnorm.imposed(self._inputs.model, self._known)
 
     @cached_property
     def _known(self) -> Mapping[str, batchnorm.Known]:
