@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .base import History, Outcome, Recipe
-from .recipes import drop_of, holds, settings_of
+from .recipes import best_of, holds, settings_of
 from .replay import Procedure, distance, score
 from .sensitivity import sensitivities
 from .words import CALIBRATOR_OF, LAYER
@@ -53,4 +53,4 @@ def recalibrate(history: History, outcome: Outcome, layers: int = LAYERS) -> Pro
     if best == outcome.recipe:
         return outcome
     again = yield from score(best, "calibrate")
-    return min(again, outcome, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))
+    return best_of(history, (again, outcome))

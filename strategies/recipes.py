@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from itertools import product
 from typing import TypeVar
@@ -129,3 +129,8 @@ def drop_of(outcome: Outcome) -> float:
     if outcome.drop is None or outcome.state == "failed":
         return float("inf")
     return outcome.drop if outcome.estimate is None else outcome.estimate
+
+
+def best_of(history: History, outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome of the smallest drop, of those that hold the target where any does; of equal ones the first."""
+    return min(outcomes, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .base import History, Outcome, Recipe, Space
-from .recipes import Settings, activation_settings, compose, drop_of, holds, settings_of
+from .recipes import Settings, activation_settings, best_of, compose, holds, settings_of
 from .replay import Procedure, distance, score
 from .words import CALIBRATOR, LATENCY
 
@@ -66,7 +66,7 @@ def screen(history: History, form: Callable[[Settings], Recipe] | None = None) -
         _, settings = rest.pop(0)
         seen.add(_kind(settings, plain))
         outcomes.append((yield from score(form(settings), "screen")))
-    best = min(outcomes, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))
+    best = best_of(history, outcomes)
     chosen = settings_of(best.recipe)
     others = [settings for _, settings in ranked if not settings.items() <= chosen.items()]
     return Screened(best, (chosen, *others), tuple(outcomes))
