@@ -10,7 +10,6 @@ from typing import Any
 
 from ...errors import AutoquantError, OptionError, StudyError
 from ...evaluators.base import Feed
-from ...evaluators.session import open_session
 from ...strategies.words import UNCORRECTED
 from ..quantization import vault
 from ..quantization.corrections import Kept, Wanted
@@ -23,6 +22,7 @@ from .calibrate import Calibration
 from .events import Noted, Observer, Progressed
 from .files import CORRECTIONS
 from .inputs import Inputs
+from .samples import opener
 from .store import Store
 
 CORRECTION = "correction/"
@@ -50,12 +50,7 @@ class Computed:
         self.costs: dict[str, float] = {}
         self._passes = Passes(
             self._feeds,
-            partial(
-                open_session,
-                device=inputs.bench.device,
-                threads=inputs.request.threads,
-                disabled_optimizers=UNWANTED,
-            ),
+            partial(opener(inputs), disabled_optimizers=UNWANTED),
             calibrated.ranges.samples,
             inputs.request.seed,
             lambda done: observer(Progressed(done)),
