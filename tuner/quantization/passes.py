@@ -68,7 +68,7 @@ class Passes:
         began, before = time.perf_counter(), self.seconds
         try:
             if isinstance(wanted, Sweep):
-                return Kept(wanted.compute_from(self._feeds, self._open_session, self._progress))
+                return Kept(wanted.run(self._feeds, self._open_session, self._progress))
             if wanted.chain is not None:
                 quantized = wanted.chain.quantized()  # what that takes has costs of its own
                 began, before = time.perf_counter(), self.seconds

@@ -117,15 +117,7 @@ class Rescaling:
         layer = next((site.writer or site.readers[0] for site in self.sites), "")
         asked = EQUALIZATION if scaling.equalization else SMOOTH
         return self._source.get(
-            Sweep(
-                key=self._key(kind, scaling),
-                model=self._model,
-                layer=layer,
-                forms=(),
-                hessians={},
-                asked=asked,
-                run=run,
-            )
+            Sweep(key=self._key(kind, scaling), model=self._model, layer=layer, asked=asked, run=run)
         )
 
     def _key(self, kind: str, scaling: Scaling) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...evaluators.base import Feed
-from ...strategies.words import EQUALIZATION
 from ..calibration.collect import OpenSession
 from .corrections import Wanted
 
@@ -18,30 +17,19 @@ Compute = Callable[[Feeds, OpenSession, Callable[[int], None] | None], np.ndarra
 """From calibration samples (feeds, open_session, progress) to a result."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep(Wanted):
     """Something that a pass of its own over the calibration samples tells.
 
     Attributes:
         asked: The recipe's parameter that asks for it.
-        run: Computes it.
+        run: Computes it; its errors are those of `collect`.
     """
 
-    asked: str = EQUALIZATION
-    run: Compute | None = None
+    asked: str
+    run: Compute
 
     @property
     def parameter(self) -> str:
         """The recipe's parameter that asks for it."""
         return self.asked
-
-    def compute_from(
-        self, feeds: Feeds, open_session: OpenSession, progress: Callable[[int], None] | None
-    ) -> np.ndarray:
-        """It, from the samples.
-
-        Raises:
-            CalibrationError: As `collect`.
-        """
-        assert self.run is not None
-        return self.run(feeds, open_session, progress)
