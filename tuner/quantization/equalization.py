@@ -13,6 +13,12 @@ _LEAST = 1e-4
 _BALANCES = 2.0 ** np.arange(-8, 9)
 
 
+def parted(weight: np.ndarray, axis: int, groups: int = 1) -> np.ndarray:
+    """A weight as [groups, outputs / groups, inputs / groups, positions of the kernel]; axis: of its outputs."""
+    moved = np.moveaxis(weight, axis, 0)
+    return np.asarray(moved.reshape(groups, moved.shape[0] // groups, moved.shape[1], -1))
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """The largest magnitudes of a weight, channel by channel.
@@ -29,9 +35,7 @@ class Reach:
     @classmethod
     def of(cls, weight: np.ndarray, axis: int, groups: int = 1) -> Reach:
         """Of a Conv's weight (axis 0), a Gemm's or a MatMul's."""
-        outputs_first = np.moveaxis(np.abs(np.asarray(weight, np.float64)), axis, 0)
-        flat = outputs_first.reshape(groups, outputs_first.shape[0] // groups, outputs_first.shape[1], -1)
-        return cls(flat.max(axis=3))
+        return cls(np.abs(parted(weight, axis, groups)).max(axis=3).astype(np.float64))
 
     def scaled(self, inputs: np.ndarray | None = None, outputs: np.ndarray | None = None) -> Reach:
         """With input channels multiplied and output channels divided."""

@@ -14,7 +14,7 @@ from ..graph.analysis import Analysis, Layer
 from ..graph.index import GraphIndex
 from ..graph.model import Model
 from ..graph.sites import Site, biases_of, groups_of
-from .equalization import Reach, absorbed, equalized, spread
+from .equalization import Reach, absorbed, equalized, parted, spread
 from .smoothing import Reading, searched, smoothed
 from .weights import Weights
 
@@ -144,7 +144,7 @@ class Chooser:
     def _reaches(self, scales: Mapping[Site, np.ndarray]) -> dict[str, Reach]:
         """Of every layer at a site, its inputs and outputs scaled so far."""
         names = {name for site in self._places for name in (*site.readers, site.writer) if name is not None}
-        found = {name: Reach(np.abs(self._parts(self._layers[name])).max(axis=3).astype(np.float64)) for name in names}
+        found = {name: Reach.of(*self._weight(self._layers[name])) for name in names}
         for site, scale in scales.items():
             for name in site.readers:
                 found[name] = found[name].scaled(inputs=scale)
@@ -172,12 +172,15 @@ class Chooser:
         return not padded(node)
 
     def _parts(self, layer: Layer) -> np.ndarray:
-        """A layer's weight, [groups, outputs / groups, inputs / groups, positions of the kernel]."""
+        """A layer's weight as `parted` has it."""
+        return parted(*self._weight(layer))
+
+    def _weight(self, layer: Layer) -> tuple[np.ndarray, int, int]:
+        """A layer's weight, the axis of its outputs, its groups."""
         assert layer.weight is not None
         assert layer.weight_axis is not None
         groups = groups_of(self._nodes[layer.node]) if layer.op_type == "Conv" else 1
-        moved = np.moveaxis(self._weights.value(layer.weight), layer.weight_axis, 0)
-        return np.asarray(moved.reshape(groups, moved.shape[0] // groups, moved.shape[1], -1))
+        return self._weights.value(layer.weight), layer.weight_axis, groups
 
 
 def padded(node: onnx.NodeProto) -> bool:
