@@ -139,6 +139,12 @@ def batch_of(feed: Feed, inputs: Sequence[Input]) -> int | None:
     return int(size[0]) if size else None
 
 
+def counted(feed: Feed) -> int:
+    """Number of samples that a feed is counted as: its first input's first size, 1 where that has none."""
+    first = next(iter(feed.values()), np.zeros(1))
+    return len(first) if first.ndim else 1
+
+
 def single(feed: Feed, inputs: Sequence[Input]) -> Feed:
     """The first sample of a feed alone (batch 1); the whole feed where it cannot be divided."""
     if (batch_of(feed, inputs) or 0) <= 1:

@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from ...errors import CalibrationError
 from ...evaluators.base import Feed
-from ...evaluators.feeds import Input, batch_of, describe, inputs_of, problem, single
+from ...evaluators.feeds import Input, batch_of, counted, describe, inputs_of, problem, single
 from ...evaluators.session import explain
 from ..graph.model import Model
 from .statistics import Statistics, TensorStatistics
@@ -96,8 +96,7 @@ def stream(
     number = 0
     for number, given in enumerate(feeds, 1):
         feed = checked(given, inputs, number)
-        first = next(iter(feed.values()), np.zeros(1))
-        yield len(first) if first.ndim else 1, run(feed, number)
+        yield counted(feed), run(feed, number)
     if not number:
         raise CalibrationError(
             "No calibration samples: calibration() yielded nothing. It must yield at least one feed."

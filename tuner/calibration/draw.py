@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...evaluators.base import Feed
-from ...evaluators.feeds import Input, batch_of
+from ...evaluators.feeds import Input, batch_of, counted
 
 
 def draw(feeds: Iterable[Feed], inputs: Sequence[Input], samples: int, count: int, seed: int) -> list[Feed]:
@@ -26,8 +26,7 @@ def draw(feeds: Iterable[Feed], inputs: Sequence[Input], samples: int, count: in
     done = 0
     for feed in feeds:
         arrays = {name: np.asarray(value) for name, value in feed.items()}
-        first = next(iter(arrays.values()), np.zeros(1))
-        size = len(first) if first.ndim else 1
+        size = counted(arrays)
         here = chosen[(chosen >= done) & (chosen < done + size)] - done
         done += size
         if not len(here):
