@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)", re.IGNORECASE)
@@ -156,6 +156,17 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     """The positional STUDY and the option that picks one of several in it."""
     parser.add_argument("study", metavar="STUDY", help="a .autoquant folder, a study.db or a storage URL")
     parser.add_argument("--study-name", metavar="NAME", help="which study, where the storage holds several")
+
+
+def add_settled(group: Any, fix: str) -> None:
+    """The options that settle a part of the recipe, to a parser or a group of it; `fix` is the help of `--fix`."""
+    group.add_argument(
+        "--keep-float", action="append", default=[], metavar="REGEX", help="layers that stay float (repeatable)"
+    )
+    group.add_argument(
+        "--only", action="append", default=[], metavar="REGEX", help="quantize only these layers (repeatable)"
+    )
+    group.add_argument("--fix", action="append", default=[], type=setting, metavar="NAME=CHOICE", help=fix)
 
 
 def precisions(text: str) -> tuple[str, ...]:

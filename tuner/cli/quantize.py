@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import calibration
-from .arguments import Subparsers, natural, positive, setting, shape
+from .arguments import Subparsers, add_settled, natural, positive, shape
 
 DESCRIPTION = """\
 Build the model that a recipe.json describes, also one edited by hand: turn a layer
@@ -51,15 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     without.add_argument("--calibration-samples", type=positive, metavar="N", help="how many to make up; default 64")
     without.add_argument("--seed", type=natural, default=0, metavar="N", help="of what is made up; default 0")
-    without.add_argument(
-        "--keep-float", action="append", default=[], metavar="REGEX", help="layers that stay float (repeatable)"
-    )
-    without.add_argument(
-        "--only", action="append", default=[], metavar="REGEX", help="quantize only these layers (repeatable)"
-    )
-    without.add_argument(
-        "--fix", action="append", default=[], type=setting, metavar="NAME=CHOICE", help="settle a parameter, as in tune"
-    )
+    add_settled(without, "settle a parameter, as in tune")
     parser.set_defaults(run=run, uses_runtime=True)
 
 

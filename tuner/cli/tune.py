@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..study.request import Request, TargetDrop, fraction
 from . import calibration
-from .arguments import Subparsers, duration, natural, objective, positive, precisions, setting
+from .arguments import Subparsers, add_settled, duration, natural, objective, positive, precisions
 
 DESCRIPTION = """\
 Search for the fastest quantized model that keeps the metric.
@@ -89,21 +89,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     search.add_argument("--no-racing", action="store_true", help="score every trial on all samples")
     search.add_argument("--seed", type=natural, default=0, metavar="N", help="default 0")
-    search.add_argument(
-        "--keep-float", action="append", default=[], metavar="REGEX", help="layers that stay float (repeatable)"
-    )
-    search.add_argument(
-        "--only", action="append", default=[], metavar="REGEX", help="quantize only these layers (repeatable)"
-    )
-    search.add_argument(
-        "--fix",
-        action="append",
-        default=[],
-        type=setting,
-        metavar="NAME=CHOICE",
-        help="settle a parameter, such as weight/granularity=per_channel (repeatable)",
-    )
-
+    add_settled(search, "settle a parameter, such as weight/granularity=per_channel (repeatable)")
     search.add_argument(
         "--precisions",
         type=precisions,
