@@ -10,11 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from autoquant.evaluators.base import Feed
 from autoquant.evaluators.distance import distance, outputs
 from autoquant.evaluators.distances import KINDS
-from autoquant.evaluators.evaluation import load_evaluation
-from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import Recipe, Space
 from autoquant.strategies.words import WEIGHTS
@@ -26,11 +23,11 @@ from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.halves import weights_only
 from autoquant.tuner.quantization.passes import Passes
-from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
+from .part import opened
 from .remembered import Remembered
 
 THREADS = 2
@@ -48,35 +45,23 @@ class Bed:
 
     def __init__(self, folder: Path, samples: int, cache: Path | None) -> None:
         self.name = folder.name
-        path = folder / "model.onnx"
-        self.evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
-        assert self.evaluation.num_samples is not None
-        model, target = load(path), profiles.get("cpu")
+        self._part, given = opened(folder, samples, THREADS)
+        self.evaluation, self.indices, self.feeds = self._part.evaluation, self._part.indices, self._part.probes
+        model, target = load(folder / "model.onnx"), profiles.get("cpu")
         analysis = analyse(model)
         self._ranges = cache / f"{folder.name}.ranges.json" if cache else None
         self._known = Remembered(cache / f"{folder.name}.jsonl" if cache else None)
-        given = self.evaluation.calibration()
-        assert given is not None
-        sampler = kept.Sampler(inputs_of_file(path), 0)
-        watched = sampler.watch(given)
         if self._ranges and self._ranges.exists():
             ranges = Ranges.from_json(json.loads(self._ranges.read_text()))
-            list(watched)
         else:
-            ranges = compute_ranges(collect(model, analysis.tensors, watched, open_session=open_session))
+            ranges = compute_ranges(collect(model, analysis.tensors, given, open_session=open_session))
             if self._ranges:
                 self._ranges.parent.mkdir(parents=True, exist_ok=True)
                 self._ranges.write_text(json.dumps(ranges.to_json()))
-        self._float = open_session(path, threads=THREADS)
-        self.feeds: list[Feed] = kept.telling(sampler.kept, self._float)
-        source = Passes(lambda: self.evaluation.calibration() or (), open_session, ranges.samples)
+        source = Passes(lambda: given, open_session, ranges.samples)
         self.builder = Builder(model, analysis, ranges, target, source)
         self.space: Space = build_space(analysis, target, calibrated=set(ranges.values), faulty=self.builder.faults)
-        rng = np.random.default_rng(0)
-        wanted = min(samples, self.evaluation.num_samples)
-        self.indices = np.sort(rng.permutation(self.evaluation.num_samples)[:wanted])
-        self._reference: list[list[np.ndarray]] | None = None
-        self.baseline = self._measure("float", lambda: self._float)
+        self.baseline = self._measure("float", lambda: self._part.session)
 
     def seconds(self, recipe: Recipe) -> tuple[float, float]:
         """Wall time of a probe, build and session included, and of one sample's evaluation, right after it."""
@@ -109,10 +94,9 @@ class Bed:
         if kind != WEIGHTS:
             return self.probe(recipe)[kind]
         if (WEIGHTS, _key(recipe)) not in self._known:
-            self._reference = self._reference or outputs(self._float, self.feeds)
             half = weights_only(self.builder.build(recipe, simulate=True))
-            opened = open_session(half.skeleton(), weights=half.weights, threads=THREADS, disabled_optimizers=UNWANTED)
-            self._known[WEIGHTS, _key(recipe)] = distance(self._reference, outputs(opened, self.feeds))
+            session = open_session(half.skeleton(), weights=half.weights, threads=THREADS, disabled_optimizers=UNWANTED)
+            self._known[WEIGHTS, _key(recipe)] = self._part.distance(session)
         return float(self._known[WEIGHTS, _key(recipe)])
 
     def each(self, recipe: Recipe) -> np.ndarray:
@@ -122,11 +106,10 @@ class Bed:
         return np.array(self._known[_EACH, _key(recipe)])
 
     def _run(self, recipe: Recipe) -> None:
-        self._reference = self._reference or outputs(self._float, self.feeds)
         found = outputs(self._open(recipe), self.feeds)
-        values = {kind: measure(self._reference, found) for kind, measure in KINDS.items()}
+        values = {kind: measure(self._part.reference, found) for kind, measure in KINDS.items()}
         self._known[_PROBE, _key(recipe)] = values
-        each = [distance([whole], [mine]) for whole, mine in zip(self._reference, found, strict=True)]
+        each = [distance([whole], [mine]) for whole, mine in zip(self._part.reference, found, strict=True)]
         self._known[_EACH, _key(recipe)] = each
 
     def _open(self, recipe: Recipe) -> ort.InferenceSession:
@@ -136,12 +119,10 @@ class Bed:
     def _scores(self, recipe: Recipe) -> np.ndarray:
         return self._measure(_key(recipe), lambda: self._open(recipe))
 
-    def _measure(self, key: str, opened: Callable[[], ort.InferenceSession]) -> np.ndarray:
+    def _measure(self, key: str, session: Callable[[], ort.InferenceSession]) -> np.ndarray:
         key = f"{key} {len(self.indices)}"
         if (_SCORES, key) not in self._known:
-            scores = self.evaluation.score_some(opened(), self.indices)
-            assert scores is not None
-            self._known[_SCORES, key] = [float(score) for score in scores]
+            self._known[_SCORES, key] = [float(score) for score in self._part.scores(session())]
         return np.array(self._known[_SCORES, key])
 
 

@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from autoquant.evaluators.base import Feed
-from autoquant.evaluators.distance import distance, outputs
-from autoquant.evaluators.evaluation import load_evaluation
 from autoquant.evaluators.feeds import batch_of, inputs_of
 from autoquant.evaluators.recording import Recorder
 from autoquant.evaluators.session import open_session
@@ -39,6 +37,7 @@ from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
 from .environment import default_tasks, environment, folders, write
+from .part import Part, evaluation_of
 
 COUNTS = (16, 32, 64, 128, 200)
 CALIBRATORS = ("minmax", "percentile_99.99", "mse")
@@ -96,7 +95,7 @@ class Task:
         self.model = load(path)
         self.analysis = analyse(self.model)
         self.target = profiles.get("cpu")
-        self.evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
+        self.evaluation = evaluation_of(folder)
         self.opener = partial(open_session, threads=threads)
         self.float = self.opener(path)
 
@@ -110,13 +109,10 @@ class Task:
                 values[name] = {c: {"asymmetric": calibrate(bins, c, symmetric=False)} for c in CALIBRATORS}
         return Ranges(values, {n: t.shape for n, t in statistics.tensors.items() if t.shape}, statistics.samples)
 
-    def figures(
-        self, ranges: Ranges, indices: np.ndarray, baseline: np.ndarray, probes: Sequence[Feed]
-    ) -> dict[str, dict[str, float]]:
+    def figures(self, ranges: Ranges, part: Part) -> dict[str, dict[str, float]]:
         """Calibrator → drop and distance of all-int8."""
         builder = Builder(self.model, self.analysis, ranges, self.target)
         space = build_space(self.analysis, self.target, calibrated=set(ranges.values), faulty=builder.faults)
-        reference = outputs(self.float, probes)
         found = {}
         for calibrator in CALIBRATORS:
             settings = {
@@ -128,10 +124,7 @@ class Task:
             }
             candidate = builder.build(compose(space, settings))
             session = self.opener(candidate.skeleton(), weights=candidate.weights)
-            scores = self.evaluation.score_some(session, indices)
-            assert scores is not None
-            far = distance(reference, outputs(session, probes))
-            found[calibrator] = {"drop": float(np.mean(baseline - scores)), "distance": far}
+            found[calibrator] = {"drop": part.drop(session), "distance": part.distance(session)}
         return found
 
 
@@ -152,17 +145,14 @@ def measure(
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(total)
         indices = np.sort(order[pool : pool + samples])
-        baseline = task.evaluation.score_some(task.float, indices)
-        assert baseline is not None
         drawn = Pool(task.float, task.evaluation, np.sort(order[:pool]))
         if skew is not None:
             drawn.skewed(skew, seed)
         probes = Pool(task.float, task.evaluation, indices[:: max(1, len(indices) // _PROBES)][:_PROBES]).samples
+        part = Part(task.evaluation, task.float, indices, probes)
 
-        figures = partial(task.figures, indices=indices, baseline=baseline, probes=probes)
-
-        def told(name: str, count: int, ranges: Ranges, seed: int = seed, figures: Any = figures) -> None:
-            found = figures(ranges)
+        def told(name: str, count: int, ranges: Ranges, seed: int = seed, part: Part = part) -> None:
+            found = task.figures(ranges, part)
             rows.append({"selection": name, "count": count, "seed": seed, **found})
             print(folder.name, rows[-1], flush=True)
 

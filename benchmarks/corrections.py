@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 from autoquant.evaluators.base import Feed
-from autoquant.evaluators.distance import distance, outputs
-from autoquant.evaluators.evaluation import load_evaluation
-from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import Recipe
 from autoquant.strategies.recipes import activation_settings, compose
@@ -51,12 +48,12 @@ from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization import halves
 from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.quantization.variants import Builders
-from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
 from .environment import default_tasks, environment, folders, write
+from .part import opened
 
 NONE = dict(UNCORRECTED)
 SCALED = [{EQUALIZATION: "on"}, {SMOOTH: "0.5"}, {SMOOTH: "auto"}, {EQUALIZATION: "on", SMOOTH: "auto"}]
@@ -82,7 +79,7 @@ def named(corrections: dict[str, str]) -> str:
     return "+".join(words) or "none"
 
 
-class Part:
+class Built:
     """One part of the calibration samples, and what is built from it."""
 
     def __init__(self, folder: Path, feeds: Sequence[Feed], granularity: str, threads: int) -> None:
@@ -123,30 +120,19 @@ def measure(
     folder: Path, samples: int, parts: int, granularity: str, fixed: Mapping[str, str], threads: int
 ) -> dict[str, Any]:
     """The figures of one task; `fixed` are activation settings that are not chosen by distance."""
-    path = folder / "model.onnx"
-    evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
-    given = evaluation.calibration()
-    assert given is not None
-    assert evaluation.num_samples is not None
-    sampler = kept.Sampler(inputs_of_file(path), 0)
-    feeds = list(sampler.watch(given))
-    float_session = open_session(path, threads=threads)
-    probes = kept.telling(sampler.kept, float_session)
-    reference = outputs(float_session, probes)
-    count = min(samples or evaluation.num_samples, evaluation.num_samples)
-    indices = np.sort(np.random.default_rng(0).permutation(evaluation.num_samples)[:count])
+    task, feeds = opened(folder, samples, threads)
     began = time.perf_counter()
-    baseline = evaluation.score_some(float_session, indices)
-    seconds = {"evaluation": (time.perf_counter() - began) * evaluation.num_samples / count}
-    assert baseline is not None
+    baseline = float(np.mean(task.baseline))
+    assert task.evaluation.num_samples is not None
+    seconds = {"evaluation": (time.perf_counter() - began) * task.evaluation.num_samples / len(task.indices)}
     order = np.random.default_rng(0).permutation(len(feeds))
     found: dict[str, list[dict[str, float]]] = {named(corrections): [] for corrections in COMBINATIONS}
     settings: dict[str, str] = {}
     for number in range(parts):
-        part = Part(folder, [feeds[i] for i in np.sort(order[number::parts])], granularity, threads)
+        part = Built(folder, [feeds[i] for i in np.sort(order[number::parts])], granularity, threads)
         if not settings:
             tried = [
-                (distance(reference, outputs(part.session(part.recipe(candidate, NONE)), probes)), place, candidate)
+                (task.distance(part.session(part.recipe(candidate, NONE))), place, candidate)
                 for place, candidate in enumerate(activation_settings(part.space))
                 if fixed.items() <= candidate.items()
             ]
@@ -155,12 +141,8 @@ def measure(
             seconds |= costs(part, settings)
         for corrections in COMBINATIONS:
             recipe = part.recipe(settings, corrections)
-            alone = distance(reference, outputs(part.weights_only(recipe), probes))
-            session = part.session(recipe)
-            far = distance(reference, outputs(session, probes))
-            scores = evaluation.score_some(session, indices)
-            assert scores is not None
-            figures = {"drop": float(np.mean(baseline - scores)), "distance": far, "weights": alone}
+            alone, session = task.distance(part.weights_only(recipe)), part.session(recipe)
+            figures = {"drop": task.drop(session), "distance": task.distance(session), "weights": alone}
             found[named(corrections)].append(figures)
             print(folder.name, number, f"{named(corrections):14s}", figures, flush=True)
     return {
@@ -170,14 +152,14 @@ def measure(
         "calibrator": settings[CALIBRATOR],
         "symmetry": settings[ACTIVATION_SYMMETRY],
         "layers": sum(name.startswith(LAYER) for name in part.space.layers),
-        "baseline": float(np.mean(baseline)),
-        "samples": count,
+        "baseline": baseline,
+        "samples": len(task.indices),
         "combinations": found,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
 
 
-def costs(part: Part, settings: dict[str, str]) -> dict[str, float]:
+def costs(part: Built, settings: dict[str, str]) -> dict[str, float]:
     """Seconds of a first build with each correction beyond one without."""
     found = {}
     for corrections in ({}, {WEIGHT_RANGE: "mse"}, {BIAS: "on"}, {BIAS: EMPIRICAL}, {ROUNDING: "gptq"}, *SCALED):

@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 from autoquant.evaluators.base import Feed
-from autoquant.evaluators.distance import distance, outputs
-from autoquant.evaluators.evaluation import load_evaluation
-from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.latency import compare
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.base import Recipe
@@ -42,11 +39,11 @@ from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.kernels import count, ran
 from autoquant.tuner.quantization.passes import Passes
-from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.targets import profiles
 
 from .environment import default_tasks, environment, folders, write
+from .part import opened
 
 GLOBAL = {
     ACTIVATION_SYMMETRY: "asymmetric",
@@ -129,52 +126,38 @@ class Task:
 
 def measure(folder: Path, samples: int, threads: int, pairs: int) -> dict[str, Any]:
     """The figures of one task."""
-    path = folder / "model.onnx"
-    evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
-    given = evaluation.calibration()
-    assert given is not None
-    assert evaluation.num_samples is not None
-    sampler = kept.Sampler(inputs_of_file(path), 0)
-    task = Task(folder, list(sampler.watch(given)), threads)
-    assert sampler.first is not None
-    float_session = open_session(path, threads=threads)
-    probes = kept.telling(sampler.kept, float_session)
-    reference = outputs(float_session, probes)
-    number = min(samples or evaluation.num_samples, evaluation.num_samples)
-    indices = np.sort(np.random.default_rng(0).permutation(evaluation.num_samples)[:number])
-    baseline = evaluation.score_some(float_session, indices)
-    assert baseline is not None
+    part, feeds = opened(folder, samples, threads)
+    task = Task(folder, feeds, threads)
     calibrators = {}
     for target, precision in (("cpu", "int8"), ("qnn", "int8")):
         form = Form(target, precision, {})
-        far = {name: distance(reference, outputs(task.built(form, name)[1], probes)) for name in CALIBRATORS}
+        far = {name: part.distance(task.built(form, name)[1]) for name in CALIBRATORS}
         calibrators[target] = min(far, key=far.__getitem__)
     found: dict[str, dict[str, Any]] = {}
     for name, form in FORMS.items():
         if form.tables != "fp32" and not task.analysis.tables:
             continue
         candidate, session = task.built(form, calibrators[form.target])
-        scores = evaluation.score_some(session, indices)
-        assert scores is not None
         whole = task.builders[form.target].build(task.recipe(form, calibrators[form.target]))
         found[name] = {
-            "drop": round(float(np.mean(baseline - scores)), 6),
-            "distance": distance(reference, outputs(session, probes)),
+            "drop": round(part.drop(session), 6),
+            "distance": part.distance(session),
             "size_bytes": whole.size_bytes,
             "layers": count(ran(candidate, task.analysis) if form.target == "cpu" else candidate.layers),
         }
         if pairs and form.target == "cpu":
-            feed = evaluation.latency_feed() or sampler.first
-            latency = compare(float_session, session, feed, pairs=pairs)
+            feed = part.evaluation.latency_feed()
+            assert feed is not None  # there are calibration samples
+            latency = compare(part.session, session, feed, pairs=pairs)
             found[name] |= {
                 "speedup": round(latency.speedup, 3),
                 "speedup_ci": [round(x, 3) for x in latency.speedup_ci],
             }
         print(folder.name, f"{name:22s}", found[name], flush=True)
     return {
-        "baseline": float(np.mean(baseline)),
+        "baseline": float(np.mean(part.baseline)),
         "baseline_bytes": task.model.source_bytes,
-        "samples": number,
+        "samples": len(part.indices),
         "calibrators": calibrators,
         "forms": found,
     }

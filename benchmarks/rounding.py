@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from autoquant.evaluators.distance import distance, outputs
-from autoquant.evaluators.evaluation import load_evaluation
-from autoquant.evaluators.feeds import inputs_of_file
 from autoquant.evaluators.session import open_session
 from autoquant.strategies.recipes import activation_settings, compose
 from autoquant.strategies.words import CALIBRATOR, CALIBRATORS, GRANULARITIES, ROUNDING, WEIGHT_GRANULARITY
@@ -39,11 +36,11 @@ from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.corrections import Kept, Wanted
 from autoquant.tuner.quantization.gptq import gptq
 from autoquant.tuner.quantization.passes import Passes
-from autoquant.tuner.study import feeds as kept
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
 from .environment import default_tasks, environment, folders, write
+from .part import opened
 
 ZETA, GAMMA = 1.1, -0.1
 """The rectified sigmoid's stretch (Louizos et al. 2018, as AdaRound has it)."""
@@ -202,22 +199,9 @@ class Compared(Passes):
 
 def measure(folder: Path, samples: int, granularity: str, calibrator: str, iterations: int, threads: int) -> Any:
     """The figures of one task."""
-    path = folder / "model.onnx"
-    evaluation = load_evaluation(str(folder / "eval.py"), model_path=path)
-    given = evaluation.calibration()
-    assert given is not None
-    assert evaluation.num_samples is not None
-    sampler = kept.Sampler(inputs_of_file(path), 0)
-    feeds = list(sampler.watch(given))
+    part, feeds = opened(folder, samples, threads)
     opener = partial(open_session, threads=threads)
-    float_session = open_session(path, threads=threads)
-    probes = kept.telling(sampler.kept, float_session)
-    reference = outputs(float_session, probes)
-    count = min(samples or evaluation.num_samples, evaluation.num_samples)
-    indices = np.sort(np.random.default_rng(0).permutation(evaluation.num_samples)[:count])
-    baseline = evaluation.score_some(float_session, indices)
-    assert baseline is not None
-    model = load(path)
+    model = load(folder / "model.onnx")
     analysis = analyse(model)
     statistics = collect(model, analysis.tensors, feeds, open_session=opener)
     ranges = compute_ranges(statistics)
@@ -249,12 +233,10 @@ def measure(folder: Path, samples: int, granularity: str, calibrator: str, itera
         alone = open_session(rounded.skeleton(), weights=rounded.weights, threads=threads)
         candidate = builder.build(recipe)
         session = open_session(candidate.skeleton(), weights=candidate.weights, threads=threads)
-        scores = evaluation.score_some(session, indices)
-        assert scores is not None
         figures[name] = {
-            "drop": float(np.mean(baseline - scores)),
-            "distance": distance(reference, outputs(session, probes)),
-            "weights": distance(reference, outputs(alone, probes)),
+            "drop": part.drop(session),
+            "distance": part.distance(session),
+            "weights": part.distance(alone),
             "seconds": round(sum(of[name]["seconds"] for of in source.layers.values()), 2),
         }
         print(folder.name, name, figures[name], flush=True)
@@ -273,8 +255,8 @@ def measure(folder: Path, samples: int, granularity: str, calibrator: str, itera
         "granularity": granularity,
         "calibrator": calibrator,
         "iterations": iterations,
-        "baseline": float(np.mean(baseline)),
-        "samples": count,
+        "baseline": float(np.mean(part.baseline)),
+        "samples": len(part.indices),
         "model": figures,
         "error_relative_to_nearest": ratios,
         "layers": source.layers,
