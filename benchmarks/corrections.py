@@ -3,7 +3,8 @@
 All layers in int8, glue in float, under the calibrator of least distance. For each of several disjoint parts of the
 calibration samples: the drop and the output distance of every combination of corrections, the distance with nothing
 but the weights rounded, and what each correction costs in seconds against one evaluation. Writes
-results/corrections_<task>[_<calibrator>][_per_tensor].json.
+results/corrections_<task>[_<calibrator>][_per_tensor].json, unless --only picks combinations by name (`bias`,
+`gptq+bias`, …).
 """
 
 from __future__ import annotations
@@ -117,7 +118,13 @@ class Built:
 
 
 def measure(
-    folder: Path, samples: int, parts: int, granularity: str, fixed: Mapping[str, str], threads: int
+    folder: Path,
+    samples: int,
+    parts: int,
+    granularity: str,
+    fixed: Mapping[str, str],
+    threads: int,
+    combinations: Sequence[dict[str, str]] = COMBINATIONS,
 ) -> dict[str, Any]:
     """The figures of one task; `fixed` are activation settings that are not chosen by distance."""
     task, feeds = opened(folder, samples, threads)
@@ -126,7 +133,7 @@ def measure(
     assert task.evaluation.num_samples is not None
     seconds = {"evaluation": (time.perf_counter() - began) * task.evaluation.num_samples / len(task.indices)}
     order = np.random.default_rng(0).permutation(len(feeds))
-    found: dict[str, list[dict[str, float]]] = {named(corrections): [] for corrections in COMBINATIONS}
+    found: dict[str, list[dict[str, float]]] = {named(corrections): [] for corrections in combinations}
     settings: dict[str, str] = {}
     for number in range(parts):
         part = Built(folder, [feeds[i] for i in np.sort(order[number::parts])], granularity, threads)
@@ -139,7 +146,7 @@ def measure(
             settings = min(tried, key=lambda entry: entry[:2])[2]
             print(folder.name, {name: settings[name] for name in list(GLOBAL_CHOICES)[:2]}, flush=True)
             seconds |= costs(part, settings)
-        for corrections in COMBINATIONS:
+        for corrections in combinations:
             recipe = part.recipe(settings, corrections)
             alone, session = task.distance(part.weights_only(recipe)), part.session(recipe)
             figures = {"drop": task.drop(session), "distance": task.distance(session), "weights": alone}
@@ -182,12 +189,17 @@ def main() -> None:
     parser.add_argument("--granularity", choices=GRANULARITIES, default=GRANULARITIES[0])
     parser.add_argument("--calibrator", choices=CALIBRATORS, help="by default the one of least distance")
     parser.add_argument("--symmetry", choices=SYMMETRIES, help="of activations, by default that of least distance")
+    names = {named(corrections): corrections for corrections in COMBINATIONS}
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="these alone: printed, not written")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
+    combinations = [names[name] for name in given.only or names]
     for folder in folders(given.tasks, given.task):
         asked = {CALIBRATOR: given.calibrator, ACTIVATION_SYMMETRY: given.symmetry}
         fixed = {name: choice for name, choice in asked.items() if choice}
-        figures = measure(folder, given.samples, given.parts, given.granularity, fixed, given.threads)
+        figures = measure(folder, given.samples, given.parts, given.granularity, fixed, given.threads, combinations)
+        if given.only:
+            continue
         words = [folder.name, given.calibrator, "" if given.granularity == GRANULARITIES[0] else given.granularity]
         print(write("_".join(["corrections", *filter(None, words)]), figures))
 
