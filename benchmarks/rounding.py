@@ -33,9 +33,9 @@ from autoquant.tuner.graph.analyse import analyse
 from autoquant.tuner.graph.load import load
 from autoquant.tuner.quantization import halves
 from autoquant.tuner.quantization.builder import Builder
-from autoquant.tuner.quantization.corrections import Kept, Wanted
 from autoquant.tuner.quantization.gptq import gptq
 from autoquant.tuner.quantization.passes import Passes
+from autoquant.tuner.quantization.results import Kept, Wanted
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 

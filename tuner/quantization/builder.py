@@ -17,11 +17,12 @@ from . import fp16, scales
 from .build import Build
 from .calibrators import Calibrators
 from .candidate import Candidate, Quantization
-from .corrections import Corrections, Source
+from .corrections import Corrections
 from .guards import Guards
 from .lookups import Lookup, hard_sigmoid
 from .placement import Placer
 from .plan import Plan
+from .results import Source
 from .weightonly import refusals
 from .weights import Weights
 

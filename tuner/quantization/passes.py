@@ -11,8 +11,8 @@ from ..calibration.collect import OpenSession
 from ..calibration.draw import draw
 from ..calibration.moments import Moment, moments
 from ..calibration.rows import Form
-from .corrections import Kept, Wanted
 from .empirical import Chain
+from .results import Kept, Wanted
 from .sweep import Sweep
 
 HESSIAN_BYTES = 1 << 30

@@ -21,7 +21,7 @@ from ..graph.model import Model
 from ..graph.rescale import Rescaled, rescaled
 from ..graph.sites import Site, sites
 from ..targets.base import Target
-from .corrections import Kept, Source
+from .results import Kept, Source
 from .scalechoice import Chooser, Scaling
 from .sweep import Compute, Feeds, Sweep
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...evaluators.base import Feed
 from ..calibration.collect import OpenSession
-from .corrections import Wanted
+from .results import Wanted
 
 Feeds = Callable[[], Iterable[Feed]]
 """The calibration samples, from the beginning at every call."""

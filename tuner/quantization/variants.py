@@ -17,8 +17,8 @@ from ..graph.rewrite.variants import Variants
 from ..targets.base import Target
 from .builder import Builder
 from .candidate import Candidate, Quantization
-from .corrections import Nothing, Source
 from .rescaling import Form, Rescaling, scaling_of
+from .results import Nothing, Source
 
 
 class Builders:

@@ -12,8 +12,8 @@ from ...errors import AutoquantError, OptionError, StudyError
 from ...evaluators.base import Feed
 from ...strategies.words import UNCORRECTED
 from ..quantization import vault
-from ..quantization.corrections import Kept, Wanted
 from ..quantization.passes import Passes
+from ..quantization.results import Kept, Wanted
 from . import baseline as baselines
 from . import database
 from .baseline import Baseline

@@ -14,8 +14,8 @@ from autoquant.tuner.calibration.collect import with_outputs
 from autoquant.tuner.graph.serialize import inline
 from autoquant.tuner.quantization import passes
 from autoquant.tuner.quantization.builder import Builder
-from autoquant.tuner.quantization.corrections import Kept, Wanted
 from autoquant.tuner.quantization.passes import Passes
+from autoquant.tuner.quantization.results import Kept, Wanted
 from autoquant.tuner.targets.profiles import get
 from onnx import TensorProto, helper, numpy_helper
 

@@ -14,9 +14,9 @@ from autoquant.tuner.calibration.moments import Moment
 from autoquant.tuner.graph.serialize import write
 from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.quantization.candidate import Candidate
-from autoquant.tuner.quantization.corrections import Kept, Wanted
 from autoquant.tuner.quantization.kernels import integer_kernels, ran
 from autoquant.tuner.quantization.passes import Passes
+from autoquant.tuner.quantization.results import Kept, Wanted
 from autoquant.tuner.targets.profiles import get
 
 from tests import zoo
