@@ -1,10 +1,12 @@
-"""Tables of what quantization itself is worth: corrections, fallbacks, precisions."""
+"""Tables of what quantized models are worth: corrections, fallbacks, precisions, rewrites, beside another tool's."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .markdown import markdown
+
+SHOWN_REASONS = 10
 
 
 def corrections(found: dict[str, dict[str, Any]]) -> str:
@@ -75,3 +77,75 @@ def precisions(figures: dict[str, Any]) -> str:
             smaller = f"{found['baseline_bytes'] / size:.1f}×"
             rows.append([task, name, metric, f"{form['distance']:.4f}", f"{size / 1e6:.1f}", smaller])
     return markdown(("task", "form", "metric", "distance", "MB", "smaller"), rows)
+
+
+def differential(figures: dict[str, Any]) -> str:
+    """Ours beside onnxruntime.quantization."""
+    rows = []
+    for task, placements in figures["tasks"].items():
+        for placement, found in placements.items():
+            scales, low_high = found["scales"], found["speedup_ci"]
+            ratios = found["ours_to_theirs_over_theirs_to_float"]
+            rows.append(
+                [
+                    task,
+                    placement,
+                    " / ".join(f"{ratios[name]:.3f}" if name in ratios else "–" for name in ("aligned", "as_it_comes")),
+                    f"{100 * found['ours_to_float']:.2f} % / {100 * found['theirs_to_float']:.2f} %",
+                    f"{scales['within_1_ulp']}/{scales['weights']}",
+                    f"{scales['raised_channels']}/{scales['channels']}",
+                    f"{found['kernels']['ours']['int8']} / {found['kernels']['theirs']['int8']}",
+                    f"{found['ours_ms']:.2f} / {found['theirs_ms']:.2f}",
+                    f"{found['speedup_over_theirs']:.2f}× ({low_high[0]:.2f}–{low_high[1]:.2f})",
+                ]
+            )
+    head = (
+        "task", "Q/DQ around", "‖ours − theirs‖ ÷ ‖theirs − float‖, aligned / as it comes", "to float, ours / theirs",
+        "scales within 1 ulp", "channels raised for a bias", "int8 kernels, ours / theirs",
+        "ms, ours / theirs", "faster than theirs",
+    )  # fmt: skip
+    return markdown(head, rows)
+
+
+def rewrites(figures: dict[str, Any]) -> str:
+    """What each rewrite gains in float and on integers."""
+    rows = []
+    for task, found in figures["tasks"].items():
+        for kind in (kind for kind in found if kind != "sites"):
+            cells = [f"{name} {row[0]:.2f}×" for name, row in found[kind].items() if name != "all"]
+            low, middle, high = (found[kind]["all"][i] for i in (1, 0, 2))
+            rows.append([task, kind, f"{middle:.2f}× ({low:.2f}–{high:.2f})", ", ".join(cells)])
+    return markdown(("task", "layers", "all rewrites (lowest and highest round)", "each alone"), rows)
+
+
+def conformance(figures: dict[str, Any]) -> str:
+    """The backend tests of onnx: by kind, by operator, and what is left out, with its reasons."""
+    outcomes = list(next(iter(figures["kinds"].values())))
+    kinds = [[kind, *(f"{counts[name]}" for name in outcomes)] for kind, counts in figures["kinds"].items()]
+    total = [sum(counts[name] for counts in figures["kinds"].values()) for name in outcomes]
+    rows = [
+        [
+            op_type,
+            f"{row['int8']}/{row['nodes']}",
+            f"{row['models']}",
+            "–" if row["median_error"] is None else f"{100 * row['median_error']:.2f} %",
+            "–" if row["median_error_theirs"] is None else f"{100 * row['median_error_theirs']:.2f} %",
+            f"{row['compared']}",
+            "–" if row["worst_ratio"] is None else f"{row['worst_ratio']:.2f}",
+        ]
+        for op_type, row in figures["operators"].items()
+    ]
+    head = (
+        "operator", "nodes on integers", "models with one", "median error of the outputs", "onnxruntime.quantization's",
+        "models compared", "worst ratio",
+    )  # fmt: skip
+    kept = "; ".join(f"{reason} ({count})" for reason, count in figures["stay_float"].items())
+    reasons = list(figures["skipped"].items())
+    skipped = ", ".join(f"{reason} ({count})" for reason, count in reasons[:SHOWN_REASONS])
+    skipped += f", others ({sum(count for _, count in reasons[SHOWN_REASONS:])})"
+    return (
+        markdown(("kind", *outcomes), [*kinds, ["all", *map(str, total)]])
+        + f"\nViolations: {len(figures['violations'])}. Compute operators with a constant weight that stay in float: "
+        + f"{kept or 'none'}. Skipped because ONNX Runtime does not run the model in float: {skipped}.\n\n"
+        + markdown(head, rows)
+    )
