@@ -304,8 +304,8 @@ class Probe:
     """Measure this recipe cheaply, without labels. Not a trial.
 
     Kinds: `distance` (mean relative squared error of the model's outputs against float on a few calibration
-    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distances.py` (likewise); `weights` (the
-    distance that rounding the weights alone causes); `latency` (the
+    samples, ≥ 0, lower is better), `kl`, `cosine` and others of `evaluators/distances.py` (likewise; `sqnr` on more
+    samples); `weights` (the `sqnr` that rounding the weights alone causes); `latency` (the
     cost under the objective latency, as `Outcome.cost`); `profile` (a `Profile`).
 
     Attributes:

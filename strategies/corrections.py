@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from .base import History, Outcome, Probe, Recipe, Space
-from .recipes import drop_of, holds, int8_in
-from .replay import Procedure, distance, score
-from .words import (
-    ACTIVATION_SYMMETRY,
-    BIAS,
-    BIASES,
-    EMPIRICAL,
-    EQUALIZATION,
-    EQUALIZATIONS,
-    ROUNDING,
-    ROUNDINGS,
-    SMOOTH,
-    SMOOTHS,
-    WEIGHT_RANGE,
-    WEIGHT_RANGES,
-    WEIGHTS,
-)
+from .base import History, Outcome, Probe, Recipe
+from .recipes import best_of, holds, int8_in
+from .replay import Procedure, closeness, score
+from .scaling import SCALED, WORTH, scaled, turned
+from .words import BIAS, BIASES, EMPIRICAL, ROUNDING, ROUNDINGS, UNCORRECTED, WEIGHT_RANGE, WEIGHT_RANGES, WEIGHTS
 
 CORRECTIONS = {WEIGHT_RANGE: WEIGHT_RANGES[1], BIAS: BIASES[1], ROUNDING: ROUNDINGS[1]}
 """Parameter → what corrects, the cheapest first."""
-SCALINGS = ({SMOOTH: SMOOTHS[-1]}, {SMOOTH: SMOOTHS[-1], EQUALIZATION: EQUALIZATIONS[1]})
-"""What makes channels alike before anything is rounded; together they can do what neither does alone."""
-_WORTH = 0.01
 _SHARE = 0.25
 
 
 def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) -> Procedure[Outcome]:
-    """Correct a recipe that misses the target, and score it.
-
-    Channels are scaled first, where that lowers the distance. Then weights and biases are corrected, unless a probe
-    says that rounding the weights causes less than a quarter of the distance. Which settings are the best can change
-    with that: of the given recipe and the others the one goes on that has the least distance with its biases corrected,
-    or as it is. Each correction is probed alone on it; from the best one on, each other one is added that lowers the
-    distance by 1 % or more, the best first. Only the combination is a trial: corrections cost no latency (scaling now
-    and then a Mul), but a pass over the calibration samples and, GPTQ, as much time as several evaluations. Where
-    biases were corrected and the target is still missed, what they must take back is measured (`measured`).
+    """Correct a recipe that misses the target, and score it: weights and biases (`mend`), then channels (`rescale`).
 
     Args:
         history: What is known.
@@ -49,80 +25,92 @@ def correct(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) 
         others: Of other recipes that were scored and miss the target too.
 
     Returns:
-        The better of the two outcomes; the given one where it holds, or where nothing was on offer or of use.
+        The best of the outcomes; the given one where it holds, or where nothing was on offer or of use.
     """
-    space, recipe = history.space, outcome.recipe
+    mended = yield from mend(history, outcome, others)
+    proposal = yield from rescale(history, mended)
+    return mended if proposal is None else (yield from settle(history, proposal, mended))
+
+
+def mend(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) -> Procedure[Outcome]:
+    """Correct weights and biases of a recipe that misses the target, and score it.
+
+    Nothing is tried where a probe says that rounding the weights causes less than a quarter of the distance. Which
+    settings are the best can change with corrections: of the given recipe and the others the one goes on that has the
+    least distance with its biases corrected, or as it is. Each correction is probed alone on it; from the best one on,
+    each other one is added that lowers the distance by 1 % or more, the best first. Only the combination is a trial:
+    corrections cost no latency, but a pass over the calibration samples and, GPTQ, as much time as several
+    evaluations. Where biases were corrected and the target is still missed, what they must take back is measured.
+
+    Args and result as of `correct`.
+    """
+    if not _missed(history, outcome):
+        return outcome
+    best = yield from _combined(history, outcome.recipe, others)
+    if best == outcome.recipe:
+        return outcome
+    return (yield from settle(history, best, outcome))
+
+
+def rescale(history: History, mended: Outcome) -> Procedure[Recipe | None]:
+    """The recipe with channels scaled, where that lowers the distance and mending was not enough; not yet scored.
+
+    With the channels alike other corrections of the weights, and another symmetry of the activations, may be of use, so
+    it is worked out from the uncorrected recipe. Which calibrator matters less then, and each would take passes over
+    the samples: it stays. A scaled tensor that an operator in float reads too takes a Mul, which is why this comes
+    after what costs no latency.
+    """
+    if not _missed(history, mended):
+        return None
+    space = history.space
+    plain = space.canonical(mended.recipe.replace({name: UNCORRECTED[name] for name in (*CORRECTIONS, *SCALED)}))
+    start = yield from scaled(space, plain)
+    if start == plain:
+        return None
+    best = yield from _combined(history, start, ())
+    return (yield from turned(space, best))
+
+
+def settle(history: History, recipe: Recipe, outcome: Outcome) -> Procedure[Outcome]:
+    """Score a recipe, with its biases measured where that helps; the better of its outcome and the given one."""
+    again = best_of(history, ((yield from score(recipe, "correct")), outcome))
+    return (yield from measured(history, again))
+
+
+def _missed(history: History, outcome: Outcome) -> bool:
+    """Whether a recipe misses the target and there is something to correct in it."""
+    on = int8_in(outcome.recipe)
+    return not holds(history, outcome) and any(name in on for name in history.space.layers)
+
+
+def _combined(history: History, start: Recipe, others: Sequence[Outcome]) -> Procedure[Recipe]:
+    """The recipe, or one of the others, with all that lowers its distance; nothing is scored."""
+    space = history.space
     left = [name for name, choice in CORRECTIONS.items() if choice in space.offered.get(name, ())]
-    left = [name for name in left if recipe[name] != CORRECTIONS[name]]
-    if holds(history, outcome) or not any(name in int8_in(recipe) for name in space.layers):
-        return outcome
-    scalings = [found for found in SCALINGS if _adds(space, recipe, found)]
-    if not left and not scalings:
-        return outcome
-    least: float = yield from distance(recipe, "correct")
-    best, least = yield from _scaled(space, recipe, least, scalings)
-    if left:
-        of_weights: float = yield Probe(WEIGHTS, best, "correct")
-        left = left if of_weights >= _SHARE * least else []
-    scaling = {name: best[name] for name in (EQUALIZATION, SMOOTH) if name in best}
+    left = [name for name in left if start[name] != CORRECTIONS[name]]
+    if not left:
+        return start
+    best, least = start, (yield from closeness(start, "correct"))
+    if (yield Probe(WEIGHTS, start, "correct")) < _SHARE * least:
+        return start
     if BIAS in left and others:
         reached = math.inf
-        for one in dict.fromkeys((recipe, *(other.recipe for other in others))):
-            base = space.canonical(one.replace(scaling))
-            plain = yield from distance(base, "correct")
-            biased = yield from distance(space.canonical(base.replace({BIAS: CORRECTIONS[BIAS]})), "correct")
+        for base in dict.fromkeys((start, *(other.recipe for other in others))):
+            plain = yield from closeness(base, "correct")
+            biased = yield from closeness(space.canonical(base.replace({BIAS: CORRECTIONS[BIAS]})), "correct")
             if min(plain, biased) < reached:
                 best, least, reached = base, plain, min(plain, biased)
     while left:
         tried = []
         for name in left:
             corrected = space.canonical(best.replace({name: CORRECTIONS[name]}))
-            tried.append(((yield from distance(corrected, "correct")), name, corrected))
+            tried.append(((yield from closeness(corrected, "correct")), name, corrected))
         value, name, corrected = min(tried, key=lambda entry: entry[0])
-        if not value < least * (1.0 - _WORTH):
+        if not value < least * (1.0 - WORTH):
             break
         best, least = corrected, value
         left.remove(name)
-    if best == recipe:
-        return outcome
-    if any(best.get(name) != recipe.get(name) for name in (EQUALIZATION, SMOOTH)):
-        best = yield from _turned(space, best, least)  # other channels had the say when it was chosen
-    again = _better(history, (yield from score(best, "correct")), outcome)
-    return (yield from measured(history, again))
-
-
-def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
-    """Whether a scaling is on offer and not the recipe's own."""
-    offered = all(choice in space.offered.get(name, ()) for name, choice in scaling.items())
-    return offered and any(recipe[name] != choice for name, choice in scaling.items())
-
-
-def _scaled(
-    space: Space, recipe: Recipe, least: float, scalings: Sequence[Mapping[str, str]]
-) -> Procedure[tuple[Recipe, float]]:
-    """The recipe with the channels scaled that lower its distance most, by 1 % at least, and that distance."""
-    best = recipe
-    for scaling in scalings:
-        best, least = yield from _lower(space, recipe, scaling, best, least)
-    return best, least
-
-
-def _turned(space: Space, recipe: Recipe, least: float) -> Procedure[Recipe]:
-    """The recipe, or with activations of another symmetry, whose distance is the least."""
-    best = recipe
-    for symmetry in space.offered[ACTIVATION_SYMMETRY]:
-        if symmetry != recipe[ACTIVATION_SYMMETRY]:
-            best, least = yield from _lower(space, recipe, {ACTIVATION_SYMMETRY: symmetry}, best, least)
     return best
-
-
-def _lower(
-    space: Space, recipe: Recipe, changes: Mapping[str, str], best: Recipe, least: float
-) -> Procedure[tuple[Recipe, float]]:
-    """The changed recipe and its distance, where that is 1 % below the least so far; else the best so far."""
-    changed = space.canonical(recipe.replace(changes))
-    found: float = yield from distance(changed, "correct")
-    return (changed, found) if found < least * (1.0 - _WORTH) else (best, least)
 
 
 def measured(history: History, outcome: Outcome) -> Procedure[Outcome]:
@@ -137,11 +125,7 @@ def measured(history: History, outcome: Outcome) -> Procedure[Outcome]:
     if holds(history, outcome) or recipe.get(BIAS) != BIASES[1] or EMPIRICAL not in space.offered[BIAS]:
         return outcome
     changed = space.canonical(recipe.replace({BIAS: EMPIRICAL}))
-    plain = yield from distance(recipe, "correct")
-    if not (yield from distance(changed, "correct")) < plain * (1.0 - _WORTH):
+    plain = yield from closeness(recipe, "correct")
+    if not (yield from closeness(changed, "correct")) < plain * (1.0 - WORTH):
         return outcome
-    return _better(history, (yield from score(changed, "correct")), outcome)
-
-
-def _better(history: History, one: Outcome, other: Outcome) -> Outcome:
-    return min(one, other, key=lambda found: (not holds(history, found), found.state == "failed", drop_of(found)))
+    return best_of(history, ((yield from score(changed, "correct")), outcome))

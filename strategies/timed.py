@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .base import History, Outcome, Recipe, Space
 from .bisection import bisect
 from .calibrators import recalibrate
-from .corrections import correct
+from .corrections import mend, rescale, settle
 from .recipes import Settings, drop_of, glue_of, holds, int8_in, remembered, settings_of
-from .replay import Procedure, distance
+from .replay import Procedure, distance, latency
 from .screening import Screened, screen
 from .sensitivity import sensitivities
-from .speed import Clock, Fastest, fastest, with_int8
+from .speed import MARGIN, Clock, Fastest, fastest, with_int8
 from .tradeoff import path
 
 _TINY = 1e-12
@@ -40,17 +41,26 @@ def hold(history: History) -> Procedure[Timed]:
     """From the fastest recipe to one that holds the target.
 
     The calibrators are screened on the fastest recipe, not on all layers in int8: what is slower in int8 anyway must
-    not cost accuracy. If none holds, layers and glue types fall back along `tradeoff.path`, and a bisection with the
-    metric finds the first point that does.
+    not cost accuracy. If none holds, weights and biases are corrected; then channels scaled, where the clock sees no
+    difference. If that does not hold, layers and glue types fall back along `tradeoff.path`, and a bisection with the
+    metric finds the first point that does. Scaled channels that take time are scored last, where they take less than
+    those fallbacks.
     """
     space = history.space
     found = yield from fastest(history)
     on = int8_in(found.recipe)
     rewrites = found.clock.settings
     screened = yield from screen(history, lambda settings: with_int8(space, {**rewrites, **settings}, on))
-    best = yield from correct(history, (yield from recalibrate(history, screened.outcome)), screened.tried)
-    if holds(history, best) or not space.free_layers:
-        return Timed(found.clock, best if holds(history, best) else None, {})
+    best = yield from mend(history, (yield from recalibrate(history, screened.outcome)), screened.tried)
+    proposal = yield from rescale(history, best)
+    cost = (yield from latency(proposal, "correct")) if proposal is not None else math.inf
+    if proposal is not None and cost <= (yield from latency(best.recipe, "correct")) * (1.0 + MARGIN):
+        best, proposal = (yield from settle(history, proposal, best)), None
+    if holds(history, best):
+        return Timed(found.clock, best, {})
+    if not space.free_layers:
+        scaled = best if proposal is None else (yield from settle(history, proposal, best))
+        return Timed(found.clock, scaled if holds(history, scaled) else None, {})
     settings = settings_of(best.recipe)
     sensitivity = dict((yield from sensitivities(history, settings)))
     sensitivity |= yield from of_glue(space, settings, best.recipe)
@@ -60,7 +70,11 @@ def hold(history: History) -> Procedure[Timed]:
     key = ("priced", tuple(found.measured.items()), tuple(sensitivity.items()), tuple(settings.items()), on)
     recipes, remaining, costs = remembered(space, key, lambda: _priced(history, found, on, sensitivity, settings))
     bisected = yield from bisect(history, recipes, remaining, best, _allowance(history, screened), costs)
-    return Timed(found.clock, bisected.outcome, sensitivity, rate)
+    held = bisected.outcome
+    if proposal is not None and (held is None or held.cost is None or cost < held.cost * (1.0 - MARGIN)):
+        scaled = yield from settle(history, proposal, best)
+        held = scaled if holds(history, scaled) else held
+    return Timed(found.clock, held, sensitivity, rate)
 
 
 def _priced(

@@ -40,8 +40,10 @@ INHERIT = "inherit"
 """A layer's own calibrator: that of `activation/calibrator`."""
 LATENCY, PROFILE = "latency", "profile"
 """Kinds of probes that need the clock."""
+CLOSENESS = "sqnr"
+"""A probe: the distance by the geometric mean over more samples, to choose between a few recipes."""
 WEIGHTS = "weights"
-"""A probe: the distance with nothing but the weights rounded, on float kernels."""
+"""A probe: as `CLOSENESS`, with nothing but the weights rounded, on float kernels."""
 GLOBAL_CHOICES = {
     CALIBRATOR: CALIBRATORS,
     ACTIVATION_SYMMETRY: SYMMETRIES,

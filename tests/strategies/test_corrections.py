@@ -89,10 +89,44 @@ def test_of_two_scalings_the_better_one_goes_on_and_weights_are_corrected_on_top
     class Weighty(Scalable):
         both = 0.6
 
-    problem = scalable(Weighty)
+    problem = scalable(Weighty, total=6.0)
     first = start(problem)
     _, scored = follow(correct(problem.history(trials=(first,)), first), problem)
-    assert scored == [first.recipe.replace({words.SMOOTH: "auto", words.ROUNDING: "gptq", words.BIAS: "on"})]
+    mended = first.recipe.replace({words.ROUNDING: "gptq", words.BIAS: "on"})
+    measured = mended.replace({words.BIAS: words.EMPIRICAL})
+    assert scored[:3] == [mended, measured, mended.replace({words.SMOOTH: "auto"})]
+
+
+def test_channels_are_left_alone_where_corrected_weights_hold():
+    problem = scalable()
+    first = start(problem)
+    found, scored = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert scored == [found.recipe] == [first.recipe.replace({words.ROUNDING: "gptq", words.BIAS: "on"})]
+
+
+class Slowed(Scalable):
+    """Scaled channels hold the target, but take time: more than the fallbacks of two layers."""
+
+    smoothed, both = 0.2, 0.1
+    muls = 1.0
+
+    def cost(self, recipe):
+        on = any(recipe[name] == "int8" for name in self.space.layers) and recipe[words.SMOOTH] != "off"
+        return super().cost(recipe) * (self.muls if on else 1.0)
+
+
+@pytest.mark.parametrize(("muls", "expected"), [(1.0, ["correct"]), (1.05, ["bisect", "correct"]), (9.0, ["bisect"])])
+def test_where_the_clock_counts_scaled_channels_compete_with_fallbacks(muls, expected):
+    problem = scalable(Slowed, total=6.0, objective="latency")
+    problem.muls = muls
+    done = run(problem, Auto(), max_trials=30)
+    smoothed = [trial for trial in done.history.trials if trial.recipe[words.SMOOTH] != "off"]
+    mended = [trial for trial in done.history.trials if trial.phase == "correct" and trial not in smoothed]
+    after = [trial.phase for trial in done.history.trials if trial.number > mended[-1].number]
+    assert [phase for phase in dict.fromkeys(after) if phase != "certify"] == expected
+    assert bool(smoothed) == ("correct" in expected)
+    assert done.best is not None
+    assert (done.best in smoothed) == bool(smoothed)
 
 
 def test_with_channels_scaled_the_other_symmetry_may_be_the_better_one():

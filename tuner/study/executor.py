@@ -18,7 +18,7 @@ from ...evaluators.profiling import kernel_times
 from ...evaluators.racing import Stopped
 from ...evaluators.stopwatch import Stopwatch
 from ...strategies.base import Profile, Recipe
-from ...strategies.words import BIAS, BIASES, EMPIRICAL, LATENCY, WEIGHTS
+from ...strategies.words import BIAS, BIASES, CLOSENESS, EMPIRICAL, LATENCY, WEIGHTS
 from ..calibration.ranges import Ranges
 from ..graph.analysis import Analysis
 from ..quantization import halves
@@ -28,6 +28,7 @@ from ..quantization.errors import LayerError, measure
 from ..quantization.variants import Builders
 from .baseline import Baseline
 from .bench import Bench
+from .feeds import PROBE_SAMPLES
 from .inputs import Inputs
 from .racing import Racer
 from .timing import profiled
@@ -100,7 +101,15 @@ class Executor:
 
     def distance(self, session: ort.InferenceSession) -> float:
         """Distance of a session's outputs from float on the probe samples, as the probe `distance`."""
-        return KINDS["distance"](self._floats(), outputs(session, self._probes))
+        return self._distance("distance", session)
+
+    def _distance(self, kind: str, session: ort.InferenceSession) -> float:
+        feeds = self._probed(kind)
+        return KINDS[kind](self._floats()[: len(feeds)], outputs(session, feeds))
+
+    def _probed(self, kind: str) -> Sequence[Feed]:
+        """The samples that a kind of probe runs on."""
+        return self._probes if kind == CLOSENESS else self._probes[:PROBE_SAMPLES]
 
     def deliverable(self, recipe: Recipe) -> Candidate:
         """Build a recipe's model in the form that is delivered."""
@@ -242,12 +251,12 @@ class Executor:
         try:
             if kind == WEIGHTS:
                 rounded = halves.weights_only(self._builder.build(recipe, simulate=True))
-                return self.distance(self.open_simulated(rounded))
-            measure = KINDS[kind]
-            if self._last is None or self._last[0] != recipe:
+                return self._distance(CLOSENESS, self.open_simulated(rounded))
+            feeds = self._probed(kind)
+            if self._last is None or self._last[0] != recipe or len(self._last[1]) < len(feeds):
                 bench = self._inputs.bench
-                self._last = recipe, outputs(bench.open(self.candidate(recipe, bench)), self._probes)
-            value = measure(reference, self._last[1])
+                self._last = recipe, outputs(bench.open(self.candidate(recipe, bench)), feeds)
+            value = KINDS[kind](reference[: len(feeds)], self._last[1][: len(feeds)])
         except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises: this recipe cannot run, which is the finding
             return math.inf
         return value if math.isfinite(value) else math.inf
@@ -274,7 +283,7 @@ class Executor:
             builder.analysis,
             builders.build(recipe, simulate=bench.simulated),
             builders.build(recipe, simulate=True),
-            self._probes,
+            self._probes[:PROBE_SAMPLES],
             replace(bench, simulated=True).open_graph,
         )
 

@@ -42,7 +42,7 @@ def check_rebuilt(of: task.Task, result: Result) -> None:
 
 
 def test_for_size_float_layers_are_stored_on_8_bits(fine: task.Task) -> None:
-    result = run(fine, "0.75%", objective="size", max_trials=20)
+    result = run(fine, "0.4%", objective="size", max_trials=20)
     assert result.status == "met"
     layers = result.layers
     assert layers["fp32"] == 0
@@ -50,7 +50,7 @@ def test_for_size_float_layers_are_stored_on_8_bits(fine: task.Task) -> None:
     assert sum(value for name, value in layers.items() if name != "total") == layers["total"] == 5
     assert not [warning for warning in result.warnings if "otherwise than the recipe says" in warning]
     check_rebuilt(fine, result)
-    again = run(fine, "0.75%", objective="size", max_trials=20)
+    again = run(fine, "0.4%", objective="size", max_trials=20)
     assert again.to_json() == result.to_json()
 
 

@@ -1,0 +1,48 @@
+"""Channels made alike before anything is rounded, where label-free probes say that it lowers the distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .base import Recipe, Space
+from .replay import Procedure, closeness
+from .words import ACTIVATION_SYMMETRY, EQUALIZATION, EQUALIZATIONS, SMOOTH, SMOOTHS
+
+SCALINGS = ({SMOOTH: SMOOTHS[-1]}, {SMOOTH: SMOOTHS[-1], EQUALIZATION: EQUALIZATIONS[1]})
+"""Together the two can do what neither does alone."""
+SCALED = (EQUALIZATION, SMOOTH)
+WORTH = 0.01
+"""A change is of use where it lowers the distance by this part."""
+
+
+def scaled(space: Space, recipe: Recipe) -> Procedure[Recipe]:
+    """The recipe with the channels scaled that lower its distance most, by 1 % at least."""
+    return (yield from _least(space, recipe, [found for found in SCALINGS if _adds(space, recipe, found)]))
+
+
+def turned(space: Space, recipe: Recipe) -> Procedure[Recipe]:
+    """The recipe, or with activations of another symmetry, whose distance is the least.
+
+    Other channels had the say when its symmetry was chosen.
+    """
+    others = [choice for choice in space.offered[ACTIVATION_SYMMETRY] if choice != recipe[ACTIVATION_SYMMETRY]]
+    return (yield from _least(space, recipe, [{ACTIVATION_SYMMETRY: choice} for choice in others]))
+
+
+def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
+    """Whether a scaling is on offer and not the recipe's own."""
+    offered = all(choice in space.offered.get(name, ()) for name, choice in scaling.items())
+    return offered and any(recipe[name] != choice for name, choice in scaling.items())
+
+
+def _least(space: Space, recipe: Recipe, changes: list[Mapping[str, str]]) -> Procedure[Recipe]:
+    """The recipe with the one change that lowers its distance most, by 1 % at least."""
+    if not changes:
+        return recipe
+    best, least = recipe, (yield from closeness(recipe, "correct")) * (1.0 - WORTH)
+    for change in changes:
+        changed = space.canonical(recipe.replace(change))
+        found: float = yield from closeness(changed, "correct")
+        if found < least:
+            best, least = changed, found
+    return best
