@@ -23,7 +23,7 @@ class Part:
         evaluation: The task's.
         session: The float model's.
         indices: The samples that are scored, int64 [n].
-        probes: The samples that are probed.
+        probes: The samples that are probed, the first `PROBE_SAMPLES` of them for the distance.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Part:
 
     @cached_property
     def reference(self) -> list[list[np.ndarray]]:
-        """The float model's outputs of each probe."""
-        return outputs(self.session, self.probes)
+        """The float model's outputs of the samples that distances are measured on."""
+        return outputs(self.session, self.probes[: kept.PROBE_SAMPLES])
 
     def scores(self, session: ort.InferenceSession) -> np.ndarray:
         """A model's scores, float64 [n]."""
@@ -56,7 +56,7 @@ class Part:
 
     def distance(self, session: ort.InferenceSession) -> float:
         """How far a model's outputs lie from the float model's."""
-        return distance(self.reference, outputs(session, self.probes))
+        return distance(self.reference, outputs(session, self.probes[: kept.PROBE_SAMPLES]))
 
 
 def evaluation_of(folder: Path) -> Evaluation:
