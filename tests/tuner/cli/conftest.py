@@ -6,6 +6,9 @@ import pytest
 from autoquant.tuner.cli.main import main
 
 from tests import task
+from tests.quick import ranges_found_once, short_timings
+
+__all__ = ["ranges_found_once", "short_timings"]
 
 LOUD = '\nprint("a print of the user\'s")\n'
 
