@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from alembic.script import ScriptDirectory
-from optuna.storages._rdb.storage import _VersionManager
 
 # A shell starts background jobs with SIGINT ignored, which Python and every child process would inherit: then no
 # test of Ctrl-C could work under a CI that runs in the background.
@@ -27,19 +25,4 @@ def _nobody_watches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CI"):
             environment.delenv(name, raising=False)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _migrations_are_read_once() -> Iterator[None]:
-    """Optuna imports its migrations anew for every database it opens, two times more to make one: always the same."""
-    create, made = _VersionManager._create_alembic_script, []
-
-    def once(manager: _VersionManager) -> ScriptDirectory:
-        if not made:
-            made.append(create(manager))
-        return made[0]
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_VersionManager, "_create_alembic_script", once)
         yield

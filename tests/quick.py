@@ -7,9 +7,11 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
+from alembic.script import ScriptDirectory
 from autoquant.evaluators import latency, stopwatch
 from autoquant.tuner.calibration.calibrators import CALIBRATORS, Calibrator
 from autoquant.tuner.calibration.histogram import Bins
+from optuna.storages._rdb.storage import _VersionManager
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,6 +25,21 @@ def short_timings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Optuna imports its migrations anew for every database it opens, two times more to make one: always the same."""
+    create = _VersionManager._create_alembic_script
+
+    def once(manager: _VersionManager) -> ScriptDirectory:
+        if not _MIGRATIONS:
+            _MIGRATIONS.append(create(manager))
+        return _MIGRATIONS[0]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_VersionManager, "_create_alembic_script", once)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
 def ranges_found_once() -> Iterator[None]:
     """The dear calibrators, pure functions, look once at each histogram: most runs are of one model and its data."""
     with pytest.MonkeyPatch.context() as patched:
@@ -31,6 +48,7 @@ def ranges_found_once() -> Iterator[None]:
         yield
 
 
+_MIGRATIONS: list[ScriptDirectory] = []
 _FOUND: dict[tuple[str, bytes, bool], tuple[float, float]] = {}
 
 

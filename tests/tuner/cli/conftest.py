@@ -6,9 +6,9 @@ import pytest
 from autoquant.tuner.cli.main import main
 
 from tests import task
-from tests.quick import ranges_found_once, short_timings
+from tests.quick import migrations_read_once, ranges_found_once, short_timings
 
-__all__ = ["ranges_found_once", "short_timings"]
+__all__ = ["migrations_read_once", "ranges_found_once", "short_timings"]
 
 LOUD = '\nprint("a print of the user\'s")\n'
 
