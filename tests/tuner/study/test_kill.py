@@ -49,22 +49,21 @@ def result(out: Path) -> dict[str, Any]:
 
 def test_a_run_killed_again_and_again_ends_as_one_left_alone(slow: task.Task, tmp_path: Path) -> None:
     alone = start(slow, tmp_path / "alone")
-    alone.communicate(timeout=120)
-    assert alone.returncode == 0
     killed = 0
-    for _ in range(7):
+    for told in (1, 2, 4, 6):
         run = start(slow, slow.out)
-        # Each kill comes a little after the study has moved, whatever the machine's speed.
-        before = _trials(slow.out)
+        # Each kill comes a little after the study has moved, whatever the machine's speed; the last while it confirms.
         deadline = time.monotonic() + 60
-        while run.poll() is None and _trials(slow.out) <= before and time.monotonic() < deadline:
+        while run.poll() is None and _trials(slow.out) < told and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.07 * (killed % 4))
+        time.sleep(0.07 * killed)
         if run.poll() is not None:
             break
         run.send_signal(signal.SIGKILL)
         run.communicate()
         killed += 1
+    alone.communicate(timeout=120)
+    assert alone.returncode == 0
     final = start(slow, slow.out)
     _, errors = final.communicate(timeout=120)
     assert final.returncode == 0, errors
