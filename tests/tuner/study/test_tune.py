@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -145,18 +146,29 @@ def test_a_larger_budget_goes_on(fine: task.Task) -> None:
     assert not any(event.reused for event in finished(events))
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Result]:
+    """The result of a run that nobody stops, by its strategy; each is run once."""
+
+    @functools.cache
+    def whole(strategy: str) -> Result:
+        made = task.write(tmp_path_factory.mktemp(strategy))
+        made.evaluate.write_text(FINE)
+        return run(made, STRICT, max_trials=6, strategy=strategy)[0]
+
+    return whole
+
+
 @pytest.mark.parametrize(("strategy", "after"), [("auto", 0), ("auto", 1), ("auto", 2), ("tpe", 3), ("random", 4)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     fine: task.Task,
     strategy: str,
     after: int,
+    uninterrupted: Callable[[str], Result],
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     options: dict[str, Any] = {"max_trials": 6, "strategy": strategy}
-    whole, _ = run(fine, STRICT, **options)
-    other = task.Task(fine.folder, fine.model, fine.evaluate)
-    shutil.move(fine.out, tmp_path_factory.mktemp("whole") / "out")
+    whole = uninterrupted(strategy)
     score = executors.Executor.score
     calls = 0
 
@@ -170,13 +182,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(executors.Executor, "score", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(other, STRICT, **options)
-    resumed, _ = run(other, STRICT, **options)
+            run(fine, STRICT, **options)
+    resumed, _ = run(fine, STRICT, **options)
     assert resumed.tuned is not None
     assert whole.tuned is not None
     assert resumed.tuned.metric == whole.tuned.metric
     assert resumed.trials == whole.trials
-    with open_study(other.out) as store:
+    with open_study(fine.out) as store:
         assert sum(record.interrupted for record in store.trials()) == 1
 
 
