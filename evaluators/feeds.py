@@ -14,6 +14,7 @@ from onnx import helper
 
 from ..errors import ModelError
 from .base import Feed
+from .timefirst import time_first
 
 # Symbolic names of a first dimension that counts something else than samples.
 _NO_BATCH = re.compile(r"seq|time|len|frame|width|height|token|step", re.IGNORECASE)
@@ -33,16 +34,18 @@ class Input:
     Attributes:
         dtype: numpy's name of its element type.
         shape: Sizes; a name or None where a dimension is dynamic. None where nothing is declared.
+        time_first: Whether recurrent layers run along its first dimension.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    time_first: bool = False
 
     @property
     def batched(self) -> bool:
         """Whether the first dimension is dynamic and may be taken for the batch."""
-        if not self.shape:
+        if not self.shape or self.time_first:
             return False
         first = self.shape[0]
         return not isinstance(first, int) and not (first and _NO_BATCH.search(first))
@@ -52,12 +55,18 @@ class Input:
         return f"{self.name} {self.dtype} [{sizes}]" if self.shape is not None else f"{self.name} {self.dtype}"
 
 
-def inputs_of(session: ort.InferenceSession) -> tuple[Input, ...]:
-    """The inputs a session wants."""
+def inputs_of(session: ort.InferenceSession, graph: onnx.GraphProto | None = None) -> tuple[Input, ...]:
+    """The inputs a session wants.
+
+    Args:
+        session: The session.
+        graph: What it runs, to tell which inputs begin with time.
+    """
     found = []
+    timed = frozenset() if graph is None else time_first(graph)
     for argument in session.get_inputs():
         dtype = _TYPES.get(argument.type, argument.type.removeprefix("tensor(").removesuffix(")"))
-        found.append(Input(argument.name, dtype, tuple(map(_size, argument.shape))))
+        found.append(Input(argument.name, dtype, tuple(map(_size, argument.shape)), argument.name in timed))
     return tuple(found)
 
 
@@ -73,7 +82,7 @@ def inputs_of_file(path: Path) -> tuple[Input, ...]:
         raise ModelError(f"Cannot read the model {path}: {error.strerror or error}.") from error
     except Exception as error:  # protobuf's DecodeError, which it does not export under a stable name
         raise ModelError(f"{path} is not an ONNX model: {error}.") from error
-    weights = {tensor.name for tensor in graph.initializer}
+    weights, timed = {tensor.name for tensor in graph.initializer}, time_first(graph)
     found = []
     for value in graph.input:
         if value.name in weights:
@@ -88,7 +97,7 @@ def inputs_of_file(path: Path) -> tuple[Input, ...]:
         if kind.HasField("shape"):
             sizes = kind.shape.dim
             shape = tuple(_size(size.dim_value if size.HasField("dim_value") else size.dim_param) for size in sizes)
-        found.append(Input(value.name, dtype, shape))
+        found.append(Input(value.name, dtype, shape, value.name in timed))
     return tuple(found)
 
 
@@ -128,7 +137,7 @@ def problem(feed: Mapping[str, np.ndarray], inputs: Sequence[Input]) -> str | No
 def batch_of(feed: Feed, inputs: Sequence[Input]) -> int | None:
     """Number of samples side by side in a feed, None where it cannot be divided.
 
-    It can where every input's first dimension is dynamic and all arrays agree in its size.
+    It can where every input's first dimension is dynamic, not time, and all arrays agree in its size.
     """
     if not inputs or not all(item.batched and item.name in feed for item in inputs):
         return None

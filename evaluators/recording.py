@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_inference_collection import IOBinding
 
 from .base import Feed
-from .feeds import batch_of, inputs_of
+from .feeds import Input, batch_of, inputs_of
 
 _BATCH = 8
 
@@ -30,6 +30,7 @@ class Recorder(ort.InferenceSession):  # type: ignore[misc]
         limit_samples: int = 200,
         seed: int = 0,
         watch: Callable[[Feed], None] | None = None,
+        inputs: Sequence[Input] | None = None,
     ) -> None:
         """Wrap `session`; both work side by side. At most `limit_samples` samples are kept, but at least one feed.
 
@@ -38,11 +39,12 @@ class Recorder(ort.InferenceSession):  # type: ignore[misc]
             limit_samples: Samples kept.
             seed: Of the draw.
             watch: Called with every feed that fits the model, kept or not.
+            inputs: What the session wants, where more is known of that than it says itself.
         """
         # No super().__init__: it would build a second session. The state is the wrapped one's.
         self.__dict__.update(session.__dict__)
         self._wrapped = session
-        self._inputs = inputs_of(session)
+        self._inputs = inputs_of(session) if inputs is None else inputs
         self._limit = limit_samples
         self._watch = watch
         self._random = np.random.default_rng(seed)

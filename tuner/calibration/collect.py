@@ -85,9 +85,9 @@ def stream(
     """
     names = list(dict.fromkeys(tensors))
     session = open_session(with_outputs(model.proto, names), weights=model.weights)
-    inputs = inputs_of(session)
+    inputs = inputs_of(session, model.proto.graph)
     given_names = {value.name for value in inputs}
-    runner = _Runner(session, [name for name in names if name not in given_names])
+    runner = _Runner(session, inputs, [name for name in names if name not in given_names])
 
     def run(feed: Feed, number: int) -> Iterator[dict[str, np.ndarray]]:
         for part in runner.parts(feed):
@@ -139,10 +139,10 @@ def checked(given: object, inputs: Sequence[Input], number: int) -> Feed:
 class _Runner:
     """Runs feeds, in parts along the batch where whole they would hold too much memory."""
 
-    def __init__(self, session: ort.InferenceSession, fetched: Sequence[str]) -> None:
+    def __init__(self, session: ort.InferenceSession, inputs: Sequence[Input], fetched: Sequence[str]) -> None:
         self._session = session
+        self._inputs = inputs
         self._fetched = list(fetched)
-        self._inputs = inputs_of(session)
         self._sample_bytes: int | None = None  # None before the first feed; 0 where one sample alone does not run
 
     def parts(self, feed: Feed) -> list[Feed]:

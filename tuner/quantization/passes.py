@@ -82,7 +82,8 @@ class Passes:
         """A few samples, kept: every recipe has a chain of its own."""
         if not self._few:
             model = chain.model
-            inputs = inputs_of(self._open_session(model.proto.SerializeToString(), weights=model.weights))
+            session = self._open_session(model.proto.SerializeToString(), weights=model.weights)
+            inputs = inputs_of(session, model.proto.graph)
             count = max(FEWEST, min(FEW, HELD_BYTES // max(1, 4 * chain.largest)))
             self._few = draw(self._feeds(), inputs, self._samples, count, self._seed)
         return self._few

@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime as ort
 
 from ...errors import ChangedInputsError, EvaluationError
-from ...evaluators.feeds import inputs_of
 from ...evaluators.recording import Recorder
 from ..calibration.identity import Met
 from .inputs import Inputs
@@ -53,8 +52,9 @@ def measure(inputs: Inputs, progress: Callable[[int, int | None], None], *, reco
     """
     session = inputs.bench.open_file(inputs.model.path)
     inputs.evaluation.prepare(session)
-    seen = Met(inputs_of(session)) if record else None
-    recorder = Recorder(session, record, inputs.request.seed, seen.add) if seen is not None else None
+    wanted = inputs.model.inputs
+    seen = Met(wanted) if record else None
+    recorder = Recorder(session, record, inputs.request.seed, seen.add, wanted) if seen is not None else None
     scored = inputs.evaluation.score(recorder or session, progress=progress)
     target = inputs.request.target_drop
     if target.relative and scored.metric == 0:
