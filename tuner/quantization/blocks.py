@@ -101,6 +101,12 @@ def _nibbles(integers: np.ndarray) -> np.ndarray:
     return packed
 
 
+def unpack(packed: np.ndarray) -> np.ndarray:
+    """uint8 [N, n], two integers a byte, as int8 [N, 2n] from -8 to 7."""
+    pairs = np.stack([packed & 15, packed >> BITS], axis=-1)
+    return pairs.reshape(len(packed), -1).astype(np.int8) - np.int8(_MIDDLE)
+
+
 def _quantized(rows: np.ndarray, symmetric: bool, clipped: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Integers, scale and zero point of each row, a block."""
     low = np.minimum(rows.min(axis=1), np.float32(0))

@@ -10,8 +10,9 @@
 - `layers`: one object per compute layer, as in `LayerRecord`: `op_type`, `precision`, `inputs`, `output`, `weight`; of
   a layer in int8 also what Huawei AMCT's record carries under these names: `scale_d`, `offset_d` (lists, one per
   activation it reads), `scale_w`, `offset_w` (lists, one entry or one per output channel), all offsets on the signed
-  grid, q = round(x / scale) + offset in [−128, 127]; then `axis_w`, `shape_w` and `scale_b` (of an int32 bias).
-  Empty fields are left out.
+  grid, q = round(x / scale) + offset in [−128, 127]; then `axis_w`, `shape_w` and `scale_b` (of an int32 bias). Of a
+  layer in int4: `scale_w` and `offset_w`, q in [−8, 7], one entry per output channel and block of `block_w` inputs,
+  the blocks of the first channel first. Empty fields are left out.
 
 Tensors and layers bear the names of the graph that the trial was built from: those of the float model, but for what
 autoquant's rewrites brought.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from ...graph.analysis import Analysis, Layer
 from ...graph.index import GraphIndex
 from ...graph.model import Model
 from ...graph.tensors import data_of
+from ..blocks import unpack
 from ..candidate import Candidate
 
 FLOATS = ("fp32", "fp16")
@@ -75,8 +76,10 @@ class LayerRecord:
         weight: Its constant, None for a MatMul of two activations.
         scale_d: One per input that is quantized.
         offset_d: As many, on the signed grid of as many bits (an unsigned zero point less 2^(bits−1)).
-        scale_w: One, or one per output channel.
+        scale_w: One, or one per output channel; in int4 one per output channel and block of inputs, the blocks of
+            the first channel first.
         offset_w: As many, on the signed grid.
+        block_w: Inputs of a block, None where the weight has none.
         axis_w: The weight's axis of channels, None per tensor.
         shape_w: The weight's shape.
         scale_b: Scales of the int32 bias, where the layer has one.
@@ -92,6 +95,7 @@ class LayerRecord:
     scale_w: tuple[float, ...] = ()
     offset_w: tuple[int, ...] = ()
     axis_w: int | None = None
+    block_w: int | None = None
     shape_w: tuple[int, ...] = ()
     scale_b: tuple[float, ...] = ()
 
@@ -140,14 +144,31 @@ def record_of(
         tensors[name] = _tensor(kind, made.scale, made.zero_point, made.dtype, made.axis, shape)
     constant = _constants(candidate)
     nodes = {node.name: node for node in candidate.proto.graph.node}
-    return Record(
-        tensors={name: tensors[name] for name in sorted(tensors)},
-        layers={
-            layer.name: _layer(layer, candidate.layers[layer.name], nodes.get(layer.name), tensors, constant)
-            for layer in analysis.layers
-        },
-        about=about,
-    )
+    layers = {}
+    for layer in analysis.layers:
+        precision, node = candidate.layers[layer.name], nodes.get(layer.name)
+        layers[layer.name] = _layer(layer, precision, node, tensors, constant)
+        if precision == "int4" and node is not None:
+            layers[layer.name] = replace(layers[layer.name], **_blocks(layer, node, candidate))
+    return Record({name: tensors[name] for name in sorted(tensors)}, layers, about)
+
+
+def _blocks(layer: Layer, node: onnx.NodeProto, candidate: Candidate) -> dict[str, Any]:
+    """What a record says of a MatMulNBits node's weight."""
+    known = {tensor.name: tensor for tensor in candidate.proto.graph.initializer}
+    given = {attribute.name: attribute.i for attribute in node.attribute}
+    scales = data_of(known[node.input[2]], candidate.weights).reshape(-1)
+    offsets = np.zeros(len(scales), np.int8)
+    if len(node.input) > 3 and node.input[3]:
+        packed = data_of(known[node.input[3]], candidate.weights)
+        offsets = unpack(packed.reshape(given["N"], -1))[:, : len(scales) // given["N"]].reshape(-1)
+    return {
+        "scale_w": tuple(scales.tolist()),
+        "offset_w": tuple(offsets.tolist()),
+        "axis_w": layer.weight_axis,
+        "block_w": given["block_size"],
+        "shape_w": (given["K"], given["N"]) if layer.weight_axis else (given["N"], given["K"]),
+    }
 
 
 def _tensor(

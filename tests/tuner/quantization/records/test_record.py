@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
 from autoquant.tuner.graph.serialize import inline
+from autoquant.tuner.quantization import blocks
 from autoquant.tuner.quantization.candidate import Candidate
+from autoquant.tuner.quantization.records import jsonrecord
 from autoquant.tuner.quantization.records.record import Record, TensorRecord, record_of
 from autoquant.tuner.targets.profiles import get
 from onnx import numpy_helper
@@ -114,3 +118,22 @@ def test_weights_that_no_dequantizelinear_writes(name, op_type, precision):
     assert set(found.offset_w) == {0}
     assert found.scale_d == ()
     assert whole.tensors[layer.weights[1]].kind == "weight"
+
+
+@pytest.mark.parametrize("symmetry", ["symmetric", "asymmetric"])
+def test_weights_on_4_bits_have_a_scale_per_block(symmetry: str) -> None:
+    case = zoo_case("transformer")
+    candidate = case.builder.build(case.recipe("int4", weight_symmetry=symmetry))
+    found = record(case, candidate)
+    layers = [layer for layer in case.analysis.layers if candidate.layers[layer.name] == "int4"]
+    assert layers
+    for layer in layers:
+        entry = found.layers[layer.name]
+        weight = case.builder.weights.value(layer.weight)
+        expected = blocks.quantize(weight, axis=layer.weight_axis, symmetric=symmetry == "symmetric")
+        assert (entry.axis_w, entry.block_w, entry.shape_w) == (layer.weight_axis, blocks.BLOCK, weight.shape)
+        assert entry.scale_w == tuple(expected.scale.reshape(-1).tolist())
+        assert entry.offset_w == tuple(expected.zero_point.reshape(-1).tolist())
+        assert entry.scale_d == ()
+    assert any(any(found.layers[layer.name].offset_w) for layer in layers) is (symmetry == "asymmetric")
+    assert jsonrecord.read(json.loads(jsonrecord.write(found))).layers == found.layers
