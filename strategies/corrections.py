@@ -53,22 +53,23 @@ def mend(history: History, outcome: Outcome, others: Sequence[Outcome] = ()) -> 
 
 
 def rescale(history: History, mended: Outcome) -> Procedure[Recipe | None]:
-    """The recipe with channels scaled, where that lowers the distance and mending was not enough; not yet scored.
+    """The recipe with channels scaled, where mending was not enough and this lowers the distance; not yet scored.
 
-    With the channels alike other corrections of the weights, and another symmetry of the activations, may be of use, so
-    it is worked out from the uncorrected recipe. Which calibrator matters less then, and each would take passes over
-    the samples: it stays. A scaled tensor that an operator in float reads too takes a Mul, which is why this comes
-    after what costs no latency.
+    It is worked out from the uncorrected recipe: with the channels alike, other corrections of the weights, and another
+    symmetry of the activations, are of use (equalized channels have larger errors of the mean, which bias correction
+    takes back). Which calibrator matters less then, and each would take passes over the samples: it stays. A scaled
+    tensor that an operator in float reads too takes a Mul, which is why this comes after what costs no latency.
     """
     if not _missed(history, mended):
         return None
     space = history.space
     plain = space.canonical(mended.recipe.replace({name: UNCORRECTED[name] for name in (*CORRECTIONS, *SCALED)}))
     start = yield from scaled(space, plain)
-    if start == plain:
+    if start is None or start == plain:
         return None
-    best = yield from _combined(history, start, ())
-    return (yield from turned(space, best))
+    best = yield from turned(space, (yield from _combined(history, start, ())))
+    lower = (yield from closeness(best, "correct")) < (1.0 - WORTH) * (yield from closeness(mended.recipe, "correct"))
+    return best if lower else None
 
 
 def settle(history: History, recipe: Recipe, outcome: Outcome) -> Procedure[Outcome]:

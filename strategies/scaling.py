@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from .base import Recipe, Space
 from .replay import Procedure, closeness
@@ -15,9 +16,13 @@ WORTH = 0.01
 """A change is of use where it lowers the distance by this part."""
 
 
-def scaled(space: Space, recipe: Recipe) -> Procedure[Recipe]:
-    """The recipe with the channels scaled that lower its distance most, by 1 % at least."""
-    return (yield from _least(space, recipe, [found for found in SCALINGS if _adds(space, recipe, found)]))
+def scaled(space: Space, recipe: Recipe) -> Procedure[Recipe | None]:
+    """The recipe with the channels scaled so that its distance is the least; None where nothing is on offer.
+
+    That distance may be no less than the recipe's own: scaled channels also make other corrections worth more.
+    """
+    changes = [found for found in SCALINGS if _adds(space, recipe, found)]
+    return (yield from _least(space, recipe, changes, math.inf)) if changes else None
 
 
 def turned(space: Space, recipe: Recipe) -> Procedure[Recipe]:
@@ -26,7 +31,10 @@ def turned(space: Space, recipe: Recipe) -> Procedure[Recipe]:
     Other channels had the say when its symmetry was chosen.
     """
     others = [choice for choice in space.offered[ACTIVATION_SYMMETRY] if choice != recipe[ACTIVATION_SYMMETRY]]
-    return (yield from _least(space, recipe, [{ACTIVATION_SYMMETRY: choice} for choice in others]))
+    if not others:
+        return recipe
+    own: float = yield from closeness(recipe, "correct")
+    return (yield from _least(space, recipe, [{ACTIVATION_SYMMETRY: choice} for choice in others], own))
 
 
 def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
@@ -35,11 +43,9 @@ def _adds(space: Space, recipe: Recipe, scaling: Mapping[str, str]) -> bool:
     return offered and any(recipe[name] != choice for name, choice in scaling.items())
 
 
-def _least(space: Space, recipe: Recipe, changes: list[Mapping[str, str]]) -> Procedure[Recipe]:
-    """The recipe with the one change that lowers its distance most, by 1 % at least."""
-    if not changes:
-        return recipe
-    best, least = recipe, (yield from closeness(recipe, "correct")) * (1.0 - WORTH)
+def _least(space: Space, recipe: Recipe, changes: Sequence[Mapping[str, str]], own: float) -> Procedure[Recipe]:
+    """The recipe with the one change of the least distance, where that is 1 % below its own."""
+    best, least = recipe, own * (1.0 - WORTH)
     for change in changes:
         changed = space.canonical(recipe.replace(change))
         found: float = yield from closeness(changed, "correct")

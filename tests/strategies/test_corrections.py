@@ -144,6 +144,23 @@ def test_with_channels_scaled_the_other_symmetry_may_be_the_better_one():
     assert scored == [scaled.replace({words.ACTIVATION_SYMMETRY: other})]
 
 
+def test_scaling_that_only_helps_with_corrected_biases_is_tried():
+    class Absorbing(Scalable):
+        """Equalized channels have larger errors of the mean, and no others."""
+
+        smoothed = both = 1.1
+
+        def _scale(self, recipe):
+            alike = recipe[words.SMOOTH] == "auto" and recipe[words.BIAS] == "on"
+            return super()._scale(recipe) * (0.1 if alike else 1.0)
+
+    problem = scalable(Absorbing, total=6.0)
+    first = start(problem)
+    found, _ = follow(correct(problem.history(trials=(first,)), first), problem)
+    assert (found.recipe[words.SMOOTH], found.recipe[words.BIAS]) == ("auto", "on")
+    assert found.drop < problem.target
+
+
 def test_scaling_that_lowers_no_distance_is_left_out():
     class Even(Scalable):
         smoothed = both = 1.0
