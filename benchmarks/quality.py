@@ -51,7 +51,8 @@ def fallbacks(figures: dict[str, Any]) -> str:
         used = ", ".join(f"{name}={choice}" for name, choice in row["corrections"].items()) or "–"
         floats = f"{layers['total'] - layers['int8']} ({bound} by accuracy)"
         cells = [row["task"], row["target"], way, row["status"], drop, f"{layers['int8']}/{layers['total']}", floats]
-        rows.append([*cells, used, f"{row['evaluations']:.1f}", row["revision"]])
+        faster = "–" if row["speedup"] is None else timed(row)
+        rows.append([*cells, used, f"{row['evaluations']:.1f}", f"{row['seconds']:.0f}", faster, row["revision"]])
     head = (
         "task",
         "target",
@@ -62,9 +63,16 @@ def fallbacks(figures: dict[str, Any]) -> str:
         "float",
         "corrections used",
         "evaluations",
+        "seconds",
+        "faster than float",
         "revision",
     )
     return markdown(head, rows)
+
+
+def timed(row: dict[str, Any]) -> str:
+    """How much faster, with its interval."""
+    return f"{row['speedup']:.2f}× ({row['speedup_ci'][0]:.2f}–{row['speedup_ci'][1]:.2f})"
 
 
 def precisions(figures: dict[str, Any]) -> str:
@@ -75,8 +83,9 @@ def precisions(figures: dict[str, Any]) -> str:
             size = form["size_bytes"]
             metric = f"{found['baseline'] - form['drop']:.4f} of {found['baseline']:.4f}"
             smaller = f"{found['baseline_bytes'] / size:.1f}×"
-            rows.append([task, name, metric, f"{form['distance']:.4f}", f"{size / 1e6:.1f}", smaller])
-    return markdown(("task", "form", "metric", "distance", "MB", "smaller"), rows)
+            faster = timed(form) if "speedup" in form else "–"
+            rows.append([task, name, metric, f"{form['distance']:.4f}", f"{size / 1e6:.1f}", smaller, faster])
+    return markdown(("task", "form", "metric", "distance", "MB", "smaller", "faster than float"), rows)
 
 
 def differential(figures: dict[str, Any]) -> str:

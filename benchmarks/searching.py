@@ -156,3 +156,16 @@ def sensitivity(figures: dict[str, Any]) -> str:
 def interval(value: dict[str, float]) -> str:
     """A figure and its 95 % interval."""
     return f"{value['rho']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+
+
+def closeness(figures: dict[str, Any]) -> str:
+    """How well each probe ranks corrected recipes, and what the one of least distance loses."""
+    rows = []
+    for task, found in figures["tasks"].items():
+        drops = [recipe["drop"] for recipe in found["recipes"]]
+        cells = [
+            f"{probe['correlation']:.2f}, {100 * probe['drop_of_least']:.1f}" for probe in found["probes"].values()
+        ]
+        rows.append([task, str(found["samples"]), f"{100 * min(drops):.1f} to {100 * max(drops):.1f}", *cells])
+    names = [f"{name} samples" for name in next(iter(figures["tasks"].values()))["probes"]]
+    return markdown(("task", "scored", "drops, points", *names), rows)

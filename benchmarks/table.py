@@ -14,7 +14,7 @@ from typing import Any
 from .environment import RESULTS, ROOT, TASKS
 from .markdown import markdown
 from .quality import conformance, corrections, differential, fallbacks, precisions, rewrites
-from .searching import calibration, evaluations, optimality, overhead, proposal, racing, sensitivity
+from .searching import calibration, closeness, evaluations, optimality, overhead, proposal, racing, sensitivity
 
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.table` -->", "<!-- end of benchmarks -->"
 HEAD = ("task (float metric)", "tool", "holds 1 %", "metric", "seconds", "evaluations", "int8 layers", "latency")
@@ -136,6 +136,11 @@ def report(found: dict[str, dict[str, Any]], peers: dict[str, Any]) -> str:
         ("proposal", "Proposing and recording a trial in a large study", proposal),
         ("calibration", "Calibration: 100 samples (seconds), peak memory at 100 and 1,000", calibration),
         ("sensitivity", "Which label-free probe predicts the measured drop", sensitivity),
+        (
+            "closeness",
+            "Which probe tells corrected recipes apart: rank correlation with the drop, drop of its first choice",
+            closeness,
+        ),
         ("fallbacks", "Float layers that a tight target costs (objective `ops`)", fallbacks),
         ("precisions", "More precisions: metric and bytes", precisions),
         ("conformance", "Conformance: onnx's own backend tests in all-int8", conformance),

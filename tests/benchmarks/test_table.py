@@ -108,3 +108,14 @@ def test_corrections_are_shown_with_their_spread() -> None:
     text = table.corrections({"corrections_cls180_per_tensor": figures})
     assert "| cls180, per_tensor, mse, 400 samples | none | 2.00 ± 1.41 | 0.5000 ± 0.0000 |" in text
     assert "|  | gptq+bias | 1.00 ± 0.00 | 0.5000 ± 0.0000 | 0.25000 ± 0.00000 | 6.5 |" in text
+
+
+def test_probes_are_shown_with_their_first_choice() -> None:
+    recipes = [{"drop": 0.01}, {"drop": -0.005}]
+    probes = {
+        "distance 16": {"correlation": 0.5, "drop_of_least": 0.01},
+        "sqnr 32": {"correlation": 0.9, "drop_of_least": 0},
+    }
+    text = table.closeness({"tasks": {"ocr_v4": {"samples": 300, "recipes": recipes, "probes": probes}}})
+    assert "| task | scored | drops, points | distance 16 samples | sqnr 32 samples |" in text
+    assert "| ocr_v4 | 300 | -0.5 to 1.0 | 0.50, 1.0 | 0.90, 0.0 |" in text
