@@ -102,12 +102,23 @@ def test_corrections_are_shown_with_their_spread() -> None:
         "granularity": "per_tensor",
         "calibrator": "mse",
         "samples": 400,
-        "combinations": {"none": measured([0.01, 0.03]), "gptq+bias": measured([0.01, 0.01])},
-        "seconds": {"evaluation": 30.0, "gptq": 6.0, "bias": 0.5, "mse": 0.1},
+        "combinations": {
+            "none": measured([0.01, 0.03]),
+            "gptq+bias": measured([0.01, 0.01]),
+            "equalized+smooth auto": measured([0.01, 0.01]),
+            "bias+equalized+smooth auto": measured([0.01, 0.01]),
+        },
+        "seconds": {
+            **{"evaluation": 30.0, "gptq": 6.0, "bias": 0.5, "mse": 0.1},
+            **{"equalized": 2.0, "smooth auto": 2.0, "equalized+smooth auto": 2.5},
+        },
     }
     text = table.corrections({"corrections_cls180_per_tensor": figures})
     assert "| cls180, per_tensor, mse, 400 samples | none | 2.00 ± 1.41 | 0.5000 ± 0.0000 |" in text
-    assert "|  | gptq+bias | 1.00 ± 0.00 | 0.5000 ± 0.0000 | 0.25000 ± 0.00000 | 6.5 |" in text
+    figures_of_all = "1.00 ± 0.00 | 0.5000 ± 0.0000 | 0.25000 ± 0.00000"
+    assert f"|  | gptq+bias | {figures_of_all} | 6.5 |" in text
+    assert f"|  | equalized+smooth auto | {figures_of_all} | 2.5 |" in text
+    assert f"|  | bias+equalized+smooth auto | {figures_of_all} | 3.0 |" in text
 
 
 def test_probes_are_shown_with_their_first_choice() -> None:
