@@ -68,8 +68,8 @@ def distance(recipe: Recipe, phase: str) -> Procedure[float]:
 def closeness(recipe: Recipe, phase: str) -> Procedure[float]:
     """Ask for one probe of the kind `sqnr`: of more samples than `distance`, none of which outweighs the others.
 
-    It is for few recipes, all of them close to float: there it predicts the metric better than `distance` does, which
-    is for many recipes, and adds up (benchmarks/closeness.py).
+    It is for few recipes, all of them close to float: there it predicts a text recogniser's metric better than
+    `distance` does, which is for many recipes, and adds up; others' as well (benchmarks/closeness.py).
     """
     value: float = yield Probe(CLOSENESS, recipe, phase)
     return value
