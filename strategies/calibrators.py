@@ -6,13 +6,12 @@ import math
 
 from .base import History, Outcome, Recipe
 from .recipes import best_of, holds, settings_of
-from .replay import Procedure, distance, score
+from .replay import WORTH, Procedure, distance, score
 from .sensitivity import sensitivities
 from .words import CALIBRATOR_OF, LAYER
 
 LAYERS = 12
 """Layers that are tried. Each takes a probe for every other calibrator, and most of the error stems from a few."""
-_WORTH = 0.01
 
 
 def recalibrate(history: History, outcome: Outcome, layers: int = LAYERS) -> Procedure[Outcome]:
@@ -48,7 +47,7 @@ def recalibrate(history: History, outcome: Outcome, layers: int = LAYERS) -> Pro
             if recipe != best:
                 tried.append(((yield from distance(recipe, "calibrate")), place, recipe))
         value, _, recipe = min(tried, key=lambda entry: entry[:2], default=(math.inf, 0, best))
-        if value < least * (1.0 - _WORTH):
+        if value < least * (1.0 - WORTH):
             best, least = recipe, value
     if best == outcome.recipe:
         return outcome

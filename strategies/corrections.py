@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from .base import History, Outcome, Probe, Recipe
 from .recipes import best_of, holds, int8_in
-from .replay import Procedure, closeness, score
-from .scaling import SCALED, WORTH, scaled, turned
+from .replay import WORTH, Procedure, closeness, score
+from .scaling import scaled, turned
 from .words import BIAS, BIASES, EMPIRICAL, ROUNDING, ROUNDINGS, UNCORRECTED, WEIGHT_RANGE, WEIGHT_RANGES, WEIGHTS
 
 CORRECTIONS = {WEIGHT_RANGE: WEIGHT_RANGES[1], BIAS: BIASES[1], ROUNDING: ROUNDINGS[1]}
@@ -63,13 +63,12 @@ def rescale(history: History, mended: Outcome) -> Procedure[Recipe | None]:
     if not _missed(history, mended):
         return None
     space = history.space
-    plain = space.canonical(mended.recipe.replace({name: UNCORRECTED[name] for name in (*CORRECTIONS, *SCALED)}))
+    plain = space.canonical(mended.recipe.replace(UNCORRECTED))
     start = yield from scaled(space, plain)
-    if start is None or start == plain:
+    if start == plain:
         return None
     best = yield from turned(space, (yield from _combined(history, start, ())))
-    lower = (yield from closeness(best, "correct")) < (1.0 - WORTH) * (yield from closeness(mended.recipe, "correct"))
-    return best if lower else None
+    return best if (yield from _nearer(best, mended.recipe)) else None
 
 
 def settle(history: History, recipe: Recipe, outcome: Outcome) -> Procedure[Outcome]:
@@ -82,6 +81,12 @@ def _missed(history: History, outcome: Outcome) -> bool:
     """Whether a recipe misses the target and there is something to correct in it."""
     on = int8_in(outcome.recipe)
     return not holds(history, outcome) and any(name in on for name in history.space.layers)
+
+
+def _nearer(recipe: Recipe, other: Recipe) -> Procedure[bool]:
+    """Whether a recipe's distance is below that of another one, by 1 % at least."""
+    least: float = (yield from closeness(other, "correct")) * (1.0 - WORTH)
+    return (yield from closeness(recipe, "correct")) < least
 
 
 def _combined(history: History, start: Recipe, others: Sequence[Outcome]) -> Procedure[Recipe]:
@@ -126,7 +131,6 @@ def measured(history: History, outcome: Outcome) -> Procedure[Outcome]:
     if holds(history, outcome) or recipe.get(BIAS) != BIASES[1] or EMPIRICAL not in space.offered[BIAS]:
         return outcome
     changed = space.canonical(recipe.replace({BIAS: EMPIRICAL}))
-    plain = yield from closeness(recipe, "correct")
-    if not (yield from closeness(changed, "correct")) < plain * (1.0 - WORTH):
+    if not (yield from _nearer(changed, recipe)):
         return outcome
     return best_of(history, ((yield from score(changed, "correct")), outcome))

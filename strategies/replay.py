@@ -23,6 +23,10 @@ It is sent an `Outcome` for a `Score`, a `Profile` for a `Probe` of that kind, a
 """
 
 
+WORTH = 0.01
+"""A change is of use where it lowers a distance by this part."""
+
+
 class Unknown(Exception):  # noqa: N818 - no error: it carries the action whose outcome is not in the history
     """Raised by `replay` with the first action that the history does not answer."""
 

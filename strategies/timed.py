@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .base import History, Outcome, Recipe, Space
 from .bisection import bisect
@@ -58,9 +58,19 @@ def hold(history: History) -> Procedure[Timed]:
         best, proposal = (yield from settle(history, proposal, best)), None
     if holds(history, best):
         return Timed(found.clock, best, {})
-    if not space.free_layers:
-        scaled = best if proposal is None else (yield from settle(history, proposal, best))
-        return Timed(found.clock, scaled if holds(history, scaled) else None, {})
+    fallen = Timed(found.clock, None, {})
+    if space.free_layers:
+        fallen = yield from _fallen(history, found, best, _allowance(history, screened))
+    held = fallen.outcome
+    if proposal is not None and (held is None or held.cost is None or cost < held.cost * (1.0 - MARGIN)):
+        scaled = yield from settle(history, proposal, best)
+        return replace(fallen, outcome=scaled) if holds(history, scaled) else fallen
+    return fallen
+
+
+def _fallen(history: History, found: Fastest, best: Outcome, allowance: int | None) -> Procedure[Timed]:
+    """What holds by layers and glue types that fall back from a recipe that does not, along `tradeoff.path`."""
+    space, on = history.space, int8_in(found.recipe)
     settings = settings_of(best.recipe)
     sensitivity = dict((yield from sensitivities(history, settings)))
     sensitivity |= yield from of_glue(space, settings, best.recipe)
@@ -69,12 +79,8 @@ def hold(history: History) -> Procedure[Timed]:
     rate = drop / total if total > 0 and 0 < drop < float("inf") else None
     key = ("priced", tuple(found.measured.items()), tuple(sensitivity.items()), tuple(settings.items()), on)
     recipes, remaining, costs = remembered(space, key, lambda: _priced(history, found, on, sensitivity, settings))
-    bisected = yield from bisect(history, recipes, remaining, best, _allowance(history, screened), costs)
-    held = bisected.outcome
-    if proposal is not None and (held is None or held.cost is None or cost < held.cost * (1.0 - MARGIN)):
-        scaled = yield from settle(history, proposal, best)
-        held = scaled if holds(history, scaled) else held
-    return Timed(found.clock, held, sensitivity, rate)
+    bisected = yield from bisect(history, recipes, remaining, best, allowance, costs)
+    return Timed(found.clock, bisected.outcome, sensitivity, rate)
 
 
 def _priced(
