@@ -55,23 +55,17 @@ class Input:
         return f"{self.name} {self.dtype} [{sizes}]" if self.shape is not None else f"{self.name} {self.dtype}"
 
 
-def inputs_of(session: ort.InferenceSession, graph: onnx.GraphProto | None = None) -> tuple[Input, ...]:
-    """The inputs a session wants.
-
-    Args:
-        session: The session.
-        graph: What it runs, to tell which inputs begin with time.
-    """
+def inputs_of(session: ort.InferenceSession) -> tuple[Input, ...]:
+    """The inputs a session wants; it does not tell which begin with time."""
     found = []
-    timed = frozenset() if graph is None else time_first(graph)
     for argument in session.get_inputs():
         dtype = _TYPES.get(argument.type, argument.type.removeprefix("tensor(").removesuffix(")"))
-        found.append(Input(argument.name, dtype, tuple(map(_size, argument.shape)), argument.name in timed))
+        found.append(Input(argument.name, dtype, tuple(map(_size, argument.shape))))
     return tuple(found)
 
 
 def inputs_of_file(path: Path) -> tuple[Input, ...]:
-    """The inputs an ONNX file wants; weights that old exporters list among them are left out.
+    """As `inputs_of_graph`, of an ONNX file.
 
     Raises:
         ModelError: No such file, or not an ONNX model.
@@ -82,6 +76,11 @@ def inputs_of_file(path: Path) -> tuple[Input, ...]:
         raise ModelError(f"Cannot read the model {path}: {error.strerror or error}.") from error
     except Exception as error:  # protobuf's DecodeError, which it does not export under a stable name
         raise ModelError(f"{path} is not an ONNX model: {error}.") from error
+    return inputs_of_graph(graph)
+
+
+def inputs_of_graph(graph: onnx.GraphProto) -> tuple[Input, ...]:
+    """The inputs a graph wants; weights that old exporters list among them are left out."""
     weights, timed = {tensor.name for tensor in graph.initializer}, time_first(graph)
     found = []
     for value in graph.input:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from autoquant.evaluators.feeds import batch_of, inputs_of, inputs_of_file
+from autoquant.evaluators.feeds import batch_of, inputs_of_file, inputs_of_graph
 from autoquant.evaluators.session import open_session
 from autoquant.evaluators.timefirst import time_first
 from onnx import TensorProto, helper, numpy_helper
@@ -58,7 +58,7 @@ def test_what_stands_before_the_layer(nodes: list[onnx.NodeProto], kind: str, fi
     path = zoo.save(proto, tmp_path / "m.onnx")
     session = open_session(path, threads=1)
     (item,) = inputs_of_file(path)
-    assert inputs_of(session, proto.graph) == (item,)
+    assert inputs_of_graph(proto.graph) == (item,)
     assert item.time_first is first
     x = np.random.default_rng(1)
     feed = {"x": x.integers(0, 9, (6, 3)) if kind == "i" else x.standard_normal((6, 3, 4)).astype("f4")}

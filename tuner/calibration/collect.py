@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from ...errors import CalibrationError
 from ...evaluators.base import Feed
-from ...evaluators.feeds import Input, batch_of, counted, describe, inputs_of, problem, single
+from ...evaluators.feeds import Input, batch_of, counted, describe, problem, single
 from ...evaluators.session import explain
 from ..graph.model import Model
 from .statistics import Statistics, TensorStatistics
@@ -85,7 +85,7 @@ def stream(
     """
     names = list(dict.fromkeys(tensors))
     session = open_session(with_outputs(model.proto, names), weights=model.weights)
-    inputs = inputs_of(session, model.proto.graph)
+    inputs = model.inputs
     given_names = {value.name for value in inputs}
     runner = _Runner(session, inputs, [name for name in names if name not in given_names])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ...evaluators.feeds import Input, inputs_of_file
+from ...evaluators.feeds import Input, inputs_of_graph
 
 INLINE_BYTES = 1024
 """Initializers of more bytes than this live in `Model.weights`, the others whole in `Model.proto`."""
@@ -44,9 +44,5 @@ class Model:
 
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
-        """What feeds must fit: the inputs as the file declares them, which is read once.
-
-        Raises:
-            ModelError: The file is gone.
-        """
-        return inputs_of_file(self.path)
+        """What feeds must fit: the inputs as the file declares them, too."""
+        return inputs_of_graph(self.proto.graph)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...evaluators.base import Feed
-from ...evaluators.feeds import inputs_of
 from ..calibration.collect import OpenSession
 from ..calibration.draw import draw
 from ..calibration.moments import Moment, moments
@@ -81,11 +80,8 @@ class Passes:
     def _some(self, chain: Chain) -> list[Feed]:
         """A few samples, kept: every recipe has a chain of its own."""
         if not self._few:
-            model = chain.model
-            session = self._open_session(model.proto.SerializeToString(), weights=model.weights)
-            inputs = inputs_of(session, model.proto.graph)
             count = max(FEWEST, min(FEW, HELD_BYTES // max(1, 4 * chain.largest)))
-            self._few = draw(self._feeds(), inputs, self._samples, count, self._seed)
+            self._few = draw(self._feeds(), chain.model.inputs, self._samples, count, self._seed)
         return self._few
 
     def _known(self, wanted: Wanted) -> Mapping[Form, Moment]:
