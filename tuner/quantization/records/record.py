@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -142,26 +143,28 @@ def record_of(
         kind: Kind = "activation" if name not in constants else "bias" if made.dtype == "int32" else "weight"
         shape = tuple(shapes.get(name, ())) if kind == "activation" else constants[name]
         tensors[name] = _tensor(kind, made.scale, made.zero_point, made.dtype, made.axis, shape)
-    constant = _constants(candidate)
+    index = GraphIndex(candidate.proto.graph)
+
+    def value(name: str) -> np.ndarray:
+        return data_of(index.initializers[name], candidate.weights)
+
     nodes = {node.name: node for node in candidate.proto.graph.node}
     layers = {}
     for layer in analysis.layers:
         precision, node = candidate.layers[layer.name], nodes.get(layer.name)
-        layers[layer.name] = _layer(layer, precision, node, tensors, constant)
+        layers[layer.name] = _layer(layer, precision, node, tensors, partial(_constant, index, value))
         if precision == "int4" and node is not None:
-            layers[layer.name] = replace(layers[layer.name], **_blocks(layer, node, candidate))
+            layers[layer.name] = replace(layers[layer.name], **_blocks(layer, node, value))
     return Record({name: tensors[name] for name in sorted(tensors)}, layers, about)
 
 
-def _blocks(layer: Layer, node: onnx.NodeProto, candidate: Candidate) -> dict[str, Any]:
+def _blocks(layer: Layer, node: onnx.NodeProto, value: Callable[[str], np.ndarray]) -> dict[str, Any]:
     """What a record says of a MatMulNBits node's weight."""
-    known = {tensor.name: tensor for tensor in candidate.proto.graph.initializer}
     given = {attribute.name: attribute.i for attribute in node.attribute}
-    scales = data_of(known[node.input[2]], candidate.weights).reshape(-1)
+    scales = value(node.input[2]).reshape(-1)
     offsets = np.zeros(len(scales), np.int8)
     if len(node.input) > 3 and node.input[3]:
-        packed = data_of(known[node.input[3]], candidate.weights)
-        offsets = unpack(packed.reshape(given["N"], -1))[:, : len(scales) // given["N"]].reshape(-1)
+        offsets = unpack(value(node.input[3]).reshape(given["N"], -1))[:, : len(scales) // given["N"]].reshape(-1)
     return {
         "scale_w": tuple(scales.tolist()),
         "offset_w": tuple(offsets.tolist()),
@@ -216,22 +219,13 @@ def signed(tensor: TensorRecord) -> tuple[int, ...]:
     return tuple(offset - middle for offset in tensor.offset)
 
 
-def _constants(candidate: Candidate) -> Callable[[str, Kind], TensorRecord | None]:
-    """Looks up what a DequantizeLinear makes of a constant; None for any other tensor."""
-    index = GraphIndex(candidate.proto.graph)
-
-    def value(name: str) -> np.ndarray:
-        tensor = index.initializers[name]
-        return data_of(tensor, candidate.weights)
-
-    def find(name: str, kind: Kind) -> TensorRecord | None:
-        producer = index.producer.get(name)
-        node = index.graph.node[producer] if producer is not None else None
-        if node is None or node.op_type != "DequantizeLinear" or node.input[0] not in index.initializers:
-            return None
-        integers, scale = value(node.input[0]), value(node.input[1])
-        zero_point = value(node.input[2]) if len(node.input) > 2 else np.zeros_like(scale, integers.dtype)
-        axis = next((a.i for a in node.attribute if a.name == "axis"), None) if scale.ndim else None
-        return _tensor(kind, scale, zero_point, str(integers.dtype), axis, integers.shape)
-
-    return find
+def _constant(index: GraphIndex, value: Callable[[str], np.ndarray], name: str, kind: Kind) -> TensorRecord | None:
+    """What a DequantizeLinear makes of a constant; None for any other tensor."""
+    producer = index.producer.get(name)
+    node = index.graph.node[producer] if producer is not None else None
+    if node is None or node.op_type != "DequantizeLinear" or node.input[0] not in index.initializers:
+        return None
+    integers, scale = value(node.input[0]), value(node.input[1])
+    zero_point = value(node.input[2]) if len(node.input) > 2 else np.zeros_like(scale, integers.dtype)
+    axis = next((a.i for a in node.attribute if a.name == "axis"), None) if scale.ndim else None
+    return _tensor(kind, scale, zero_point, str(integers.dtype), axis, integers.shape)
