@@ -75,7 +75,7 @@ class Executor:
         self._probes = probes
         self._timed = timed
         self.racer = Racer(inputs, baseline)
-        self._reference: list[list[np.ndarray]] | None = None
+        self._reference: list[list[np.ndarray]] = []
         self._last: tuple[Recipe, list[list[np.ndarray]]] | None = None
         self._stopwatch: Stopwatch | None = None
 
@@ -105,11 +105,11 @@ class Executor:
 
     def _distance(self, kind: str, session: ort.InferenceSession) -> float:
         feeds = self._probed(kind)
-        return KINDS[kind](self._floats()[: len(feeds)], outputs(session, feeds))
+        return KINDS[kind](self._floats(feeds), outputs(session, feeds))
 
     def _probed(self, kind: str) -> Sequence[Feed]:
         """The samples that a kind of probe runs on."""
-        return self._probes if kind == CLOSENESS else self._probes[:PROBE_SAMPLES]
+        return self._probes if kind in (CLOSENESS, WEIGHTS) else self._probes[:PROBE_SAMPLES]
 
     def deliverable(self, recipe: Recipe) -> Candidate:
         """Build a recipe's model in the form that is delivered."""
@@ -247,16 +247,16 @@ class Executor:
         """
         if kind == LATENCY:
             return self._latency(recipe, beat)
-        reference = self._floats()
+        feeds = self._probed(kind)
+        reference = self._floats(feeds)
         try:
             if kind == WEIGHTS:
                 rounded = halves.weights_only(self._builder.build(recipe, simulate=True))
                 return self._distance(CLOSENESS, self.open_simulated(rounded))
-            feeds = self._probed(kind)
             if self._last is None or self._last[0] != recipe or len(self._last[1]) < len(feeds):
                 bench = self._inputs.bench
                 self._last = recipe, outputs(bench.open(self.candidate(recipe, bench)), feeds)
-            value = KINDS[kind](reference[: len(feeds)], self._last[1][: len(feeds)])
+            value = KINDS[kind](reference, self._last[1][: len(feeds)])
         except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises: this recipe cannot run, which is the finding
             return math.inf
         return value if math.isfinite(value) else math.inf
@@ -300,11 +300,10 @@ class Executor:
             return None
         return profiled(kernels, float_graph.analysis, float_graph.model.proto.graph)
 
-    def _floats(self) -> list[list[np.ndarray]]:
-        """The float model's outputs of the probe samples."""
-        if self._reference is None:
-            self._reference = outputs(self._baseline.session, self._probes)
-        return self._reference
+    def _floats(self, feeds: Sequence[Feed]) -> list[list[np.ndarray]]:
+        """The float model's outputs of the first probe samples, as many as `feeds` has."""
+        self._reference += outputs(self._baseline.session, feeds[len(self._reference) :])
+        return self._reference[: len(feeds)]
 
 
 def _clocked(recipe: Recipe) -> Recipe:
