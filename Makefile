@@ -45,22 +45,12 @@ format: $(VENV)/.dev
 tasks: $(VENV)/.made
 	$(BIN)/python -m benchmarks.tasks.build --out $(TASKS)
 
+BENCHMARKS = tune overhead differential racing evaluations optimality rewrites sensitivity corrections closeness \
+	fallbacks rounding precisions stored calibration_data
+
 bench: $(VENV)/.base
-	$(BIN)/python -m benchmarks.tune --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.overhead --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.differential --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.racing --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.evaluations --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.optimality --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.rewrites --tasks $(TASKS)
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --tasks $(TASKS); done
 	$(BIN)/python -m benchmarks.proposal
-	$(BIN)/python -m benchmarks.sensitivity --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.corrections --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.fallbacks --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.rounding --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.precisions --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.stored --tasks $(TASKS)
-	$(BIN)/python -m benchmarks.calibration_data --tasks $(TASKS)
 	$(BIN)/python -m benchmarks.calibration --tasks $(TASKS) \
 		| $(BIN)/python -m benchmarks.record calibration --command "python -m benchmarks.calibration"
 	$(BIN)/python -m benchmarks.table

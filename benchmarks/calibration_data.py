@@ -9,7 +9,6 @@ results/calibration_data_<task>.json.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -36,7 +35,7 @@ from autoquant.tuner.quantization.builder import Builder
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
-from .environment import default_tasks, environment, folders, write
+from .environment import environment, folders, task_arguments, write
 from .part import Part, evaluation_of
 
 COUNTS = (16, 32, 64, 128, 200)
@@ -177,15 +176,11 @@ def measure(
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", nargs="*", help="tasks, all by default")
-    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
+    parser = task_arguments(__doc__, 300, "samples to score on")
     parser.add_argument("--pool", type=int, default=400, help="samples to choose from")
-    parser.add_argument("--samples", type=int, default=300, help="samples to score on")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="samples to calibrate on")
     parser.add_argument("--skew", type=float, metavar="PART", help="keep this part of half of the classes in the pool")
-    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     for folder in folders(given.tasks, given.task):
         figures = measure(folder, given.pool, given.samples, given.seeds, given.counts, given.threads, given.skew)

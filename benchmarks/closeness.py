@@ -9,7 +9,6 @@ results/closeness.json.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from autoquant.strategies.words import (
 from autoquant.tuner.study.feeds import CLOSER_SAMPLES, PROBE_SAMPLES
 
 from .corrections import NONE, Built, named
-from .environment import default_tasks, environment, folders, write
+from .environment import environment, folders, task_arguments, write
 from .part import opened
 from .sensitivity import spearman
 
@@ -77,11 +76,7 @@ def measure(folder: Path, samples: int, threads: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", nargs="*", help="tasks, all by default")
-    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
-    parser.add_argument("--samples", type=int, default=400, help="evaluation samples")
-    parser.add_argument("--threads", type=int, default=2)
+    parser = task_arguments(__doc__, 400, "evaluation samples")
     given = parser.parse_args()
     found = {folder.name: measure(folder, given.samples, given.threads) for folder in folders(given.tasks, given.task)}
     print(write("closeness", {"environment": environment(), "tasks": found}))

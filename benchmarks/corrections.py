@@ -9,7 +9,6 @@ results/corrections_<task>[_<calibrator>][_per_tensor].json, unless --only picks
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -53,7 +52,7 @@ from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
-from .environment import default_tasks, environment, folders, write
+from .environment import environment, folders, task_arguments, write
 from .part import opened
 
 NONE = dict(UNCORRECTED)
@@ -181,17 +180,13 @@ def costs(part: Built, settings: dict[str, str]) -> dict[str, float]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", nargs="*", help="tasks, all by default")
-    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
-    parser.add_argument("--samples", type=int, default=0, help="evaluation samples, all by default")
+    parser = task_arguments(__doc__, 0)
     parser.add_argument("--parts", type=int, default=3, help="parts of the calibration samples")
     parser.add_argument("--granularity", choices=GRANULARITIES, default=GRANULARITIES[0])
     parser.add_argument("--calibrator", choices=CALIBRATORS, help="by default the one of least distance")
     parser.add_argument("--symmetry", choices=SYMMETRIES, help="of activations, by default that of least distance")
     names = {named(corrections): corrections for corrections in COMBINATIONS}
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="these alone: printed, not written")
-    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     combinations = [names[name] for name in given.only or names]
     for folder in folders(given.tasks, given.task):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -69,6 +70,24 @@ def folders(tasks: Path, chosen: list[str]) -> list[Path]:
 def default_tasks() -> Path:
     """AUTOQUANT_TASKS, or where `make tasks` builds them."""
     return Path(os.environ.get("AUTOQUANT_TASKS", ROOT / "benchmarks" / "data" / "tasks"))
+
+
+def task_arguments(
+    doc: str | None, samples: int, about: str = "evaluation samples, all by default"
+) -> argparse.ArgumentParser:
+    """A parser with what most benchmarks take: tasks, where they lie, samples to score, threads.
+
+    Args:
+        doc: The benchmark's docstring; its first line is shown.
+        samples: By default.
+        about: The help of --samples.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("task", nargs="*", help="tasks, all by default")
+    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
+    parser.add_argument("--samples", type=int, default=samples, help=about)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
 
 
 def _quoted(word: str) -> str:

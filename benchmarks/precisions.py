@@ -9,7 +9,6 @@ against the float file, of what runs on the CPU's own kernels. Writes results/pr
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +41,7 @@ from autoquant.tuner.quantization.passes import Passes
 from autoquant.tuner.study.bench import UNWANTED
 from autoquant.tuner.targets import profiles
 
-from .environment import default_tasks, environment, folders, write
+from .environment import environment, folders, task_arguments, write
 from .part import opened
 
 GLOBAL = {
@@ -165,11 +164,7 @@ def measure(folder: Path, samples: int, threads: int, pairs: int) -> dict[str, A
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", nargs="*", help="tasks, all by default")
-    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
-    parser.add_argument("--samples", type=int, default=0, help="evaluation samples, all by default")
-    parser.add_argument("--threads", type=int, default=2)
+    parser = task_arguments(__doc__, 0)
     parser.add_argument("--pairs", type=int, default=41, help="of runs that are timed; 0 for none")
     given = parser.parse_args()
     tasks = {

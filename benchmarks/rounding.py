@@ -14,7 +14,6 @@ few inputs, AdaRound is the better one, mostly by 5 to 20 %. Coordinate descent 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -39,7 +38,7 @@ from autoquant.tuner.quantization.results import Kept, Wanted
 from autoquant.tuner.study.space import build_space
 from autoquant.tuner.targets import profiles
 
-from .environment import default_tasks, environment, folders, write
+from .environment import environment, folders, task_arguments, write
 from .part import opened
 
 ZETA, GAMMA = 1.1, -0.1
@@ -265,14 +264,10 @@ def measure(folder: Path, samples: int, granularity: str, calibrator: str, itera
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", nargs="*", help="tasks, all by default")
-    parser.add_argument("--tasks", type=Path, default=default_tasks(), help="folder of the built tasks")
-    parser.add_argument("--samples", type=int, default=0, help="evaluation samples, all by default")
+    parser = task_arguments(__doc__, 0)
     parser.add_argument("--granularity", choices=GRANULARITIES, default="per_tensor")
     parser.add_argument("--calibrator", choices=CALIBRATORS, default="minmax")
     parser.add_argument("--iterations", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     for folder in folders(given.tasks, given.task):
         figures = measure(folder, given.samples, given.granularity, given.calibrator, given.iterations, given.threads)
